@@ -1,0 +1,1 @@
+//! usertrail: an embedded, tamper-evident store for the security events of every account.
