@@ -1,0 +1,28 @@
+//! Bytes to structures and back: record, segment header and footer, index run, manifests, cursor, keys.
+//!
+//! Owns every on-disk and token layout, as described in `docs/FORMAT.md`. Works on `&[u8]` alone: must not know
+//! files or time.
+#![deny(clippy::indexing_slicing)]
+
+pub(crate) mod bytes;
+pub(crate) mod cursor;
+pub(crate) mod keys;
+pub(crate) mod manifest;
+pub(crate) mod posting;
+pub(crate) mod record;
+pub(crate) mod run;
+pub(crate) mod segment;
+
+/// The version that every file of this store format carries. A reader refuses a higher one.
+pub(crate) const FORMAT_VERSION: u32 = 1;
+
+/// Why bytes can't be what they should be. The caller knows file and offset.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub(crate) enum FormatError {
+    #[error("{0}")]
+    Damaged(&'static str),
+    #[error("written by format version {0}, newer than this program's {FORMAT_VERSION}")]
+    Newer(u32),
+}
+
+pub(crate) type FormatResult<T> = Result<T, FormatError>;

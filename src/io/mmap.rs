@@ -1,0 +1,356 @@
+//! Mappings: the only unsafe code of the crate.
+//!
+//! A [`SegmentMap`] is a file mapped whole, in three regions:
+//!
+//! ```text
+//! 0            start                published                    length
+//! | never lent | lent as &[u8],     | written by the one Appender, |
+//! |            | never written      | never lent                   |
+//! ```
+//!
+//! `published` only grows, by a release store after the bytes below it were stored; a reader loads it with acquire
+//! before it forms a slice. So no byte is ever both lent and written: that is the whole safety argument.
+//!
+//! What is assumed: no other process writes below `published` or shortens the file (the store's lock, and files that
+//! are never truncated, see to that). Must not know what the bytes mean.
+#![expect(unsafe_code, reason = "mappings are raw memory; every block below says why it is sound")]
+
+use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
+
+use memmap2::{Advice, MmapRaw};
+use parking_lot::Mutex;
+
+use super::Access;
+
+/// Mapped memory, and who looks at it.
+#[derive(Debug)]
+pub(crate) struct Memory {
+    raw: MmapRaw,
+    maps: Mutex<Vec<Weak<SegmentMap>>>,
+}
+
+impl Memory {
+    /// Wraps a mapping of a file, or anonymous memory. Nobody else may hold a reference into it.
+    pub(crate) fn new(raw: impl Into<MmapRaw>) -> Arc<Self> {
+        Arc::new(Self { raw: raw.into(), maps: Mutex::new(Vec::new()) })
+    }
+
+    /// Its length in bytes.
+    pub(crate) fn len(&self) -> usize {
+        self.raw.len()
+    }
+
+    /// Copies bytes in: the in-memory twin of `pwrite`.
+    ///
+    /// Returns `false`, and copies nothing, if the range isn't inside, is lent to readers, or belongs to a living
+    /// appender.
+    pub(crate) fn copy_in(&self, offset: usize, bytes: &[u8]) -> bool {
+        let Some(end) = offset.checked_add(bytes.len()).filter(|end| *end <= self.len()) else {
+            return false;
+        };
+        let maps = self.maps.lock();
+        let taken = maps.iter().filter_map(Weak::upgrade).any(|map| {
+            let taken_end = if map.appender_lives() { self.len() } else { map.published() };
+            offset < taken_end && end > map.start
+        });
+        if taken {
+            return false;
+        }
+        // SAFETY: in range; outside of what any map lends and of what an appender writes, as just checked, and the
+        // registry stays locked, so that no map is made meanwhile.
+        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), self.raw.as_mut_ptr().add(offset), bytes.len()) };
+        true
+    }
+
+    /// Copies bytes out: the in-memory twin of `pread`.
+    ///
+    /// Returns `false` if the range isn't inside, or a living appender may be writing there.
+    pub(crate) fn copy_out(&self, offset: usize, buffer: &mut [u8]) -> bool {
+        let Some(end) = offset.checked_add(buffer.len()).filter(|end| *end <= self.len()) else {
+            return false;
+        };
+        let maps = self.maps.lock();
+        let mut living = maps.iter().filter_map(Weak::upgrade).filter(|map| map.appender_lives());
+        if living.any(|map| end > map.published().max(map.start)) {
+            return false;
+        }
+        // SAFETY: in range, and nobody writes there: appenders write above `published`, and `copy_in` holds the
+        // registry's lock, as this does.
+        unsafe { std::ptr::copy_nonoverlapping(self.raw.as_ptr().add(offset), buffer.as_mut_ptr(), buffer.len()) };
+        true
+    }
+}
+
+/// A file (or anonymous memory) mapped whole, readable up to what was published.
+#[derive(Debug)]
+pub(crate) struct SegmentMap {
+    memory: Arc<Memory>,
+    start: usize,
+    published: AtomicUsize,
+    appender: AtomicU8,
+}
+
+const APPENDER_NEVER: u8 = 0;
+const APPENDER_LIVES: u8 = 1;
+const APPENDER_GONE: u8 = 2;
+
+impl SegmentMap {
+    /// Wraps a mapping. Bytes in `start..published` must not be written by anybody from now on.
+    pub(crate) fn new(memory: &Arc<Memory>, start: usize, published: usize) -> Arc<Self> {
+        let start = start.min(memory.len());
+        let map = Arc::new(Self {
+            start,
+            published: AtomicUsize::new(published.clamp(start, memory.len())),
+            appender: AtomicU8::new(APPENDER_NEVER),
+            memory: Arc::clone(memory),
+        });
+        let mut maps = memory.maps.lock();
+        maps.retain(|map| map.strong_count() > 0);
+        maps.push(Arc::downgrade(&map));
+        drop(maps);
+        map
+    }
+
+    fn published(&self) -> usize {
+        self.published.load(Ordering::Acquire)
+    }
+
+    fn appender_lives(&self) -> bool {
+        self.appender.load(Ordering::Acquire) == APPENDER_LIVES
+    }
+
+    /// The mapping's length in bytes.
+    pub(crate) fn len(&self) -> usize {
+        self.memory.len()
+    }
+
+    /// The published bytes from `offset`, `length` of them; `None` if any of them isn't published.
+    #[inline]
+    pub(crate) fn get(&self, offset: usize, length: usize) -> Option<&[u8]> {
+        let end = offset.checked_add(length)?;
+        if offset < self.start || end > self.published.load(Ordering::Acquire) {
+            return None;
+        }
+        // SAFETY: `offset..end` lies in the mapping (published never exceeds its length) and below `published`,
+        // which the writer passed with a release store after its last write there; nobody writes there again. The
+        // mapping lives as long as `self`, which the slice borrows.
+        Some(unsafe { std::slice::from_raw_parts(self.memory.raw.as_ptr().add(offset), length) })
+    }
+
+    /// All published bytes from `offset` on.
+    pub(crate) fn get_from(&self, offset: usize) -> Option<&[u8]> {
+        self.get(offset, self.published.load(Ordering::Acquire).checked_sub(offset)?)
+    }
+
+    /// Lets readers see everything below `end`. For a reader that follows another process's writer, and for a
+    /// segment that was sealed; nothing below `end` may be written from now on. Never goes back. Refused (`false`)
+    /// while the appender lives, whose alone it is to publish.
+    #[must_use]
+    pub(crate) fn publish_up_to(&self, end: usize) -> bool {
+        if self.appender_lives() {
+            return false;
+        }
+        self.published.fetch_max(end.min(self.memory.len()), Ordering::AcqRel);
+        true
+    }
+
+    /// The one writer of this mapping, at the published end. `None` if it was taken before.
+    pub(crate) fn appender(self: &Arc<Self>) -> Option<Appender> {
+        self.appender
+            .compare_exchange(APPENDER_NEVER, APPENDER_LIVES, Ordering::AcqRel, Ordering::Acquire)
+            .ok()?;
+        Some(Appender { end: self.published.load(Ordering::Acquire), map: Arc::clone(self) })
+    }
+
+    /// Asks the processor to bring the line at `offset` near; a hint, never a fault.
+    #[inline]
+    pub(crate) fn prefetch(&self, offset: usize) {
+        if offset < self.memory.len() {
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: a prefetch reads nothing architecturally; the address is inside the mapping.
+            unsafe {
+                use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+                _mm_prefetch::<_MM_HINT_T0>(self.memory.raw.as_ptr().add(offset).cast());
+            }
+        }
+    }
+
+    /// Makes the pages of a range present and writable, so that storing there doesn't fault. Best effort.
+    pub(crate) fn populate(&self, offset: usize, length: usize) {
+        let page = 4096;
+        let first = offset / page * page;
+        let end = offset.saturating_add(length).min(self.memory.len());
+        if first < end {
+            // An old kernel refuses the advice; then the stores fault, which is only slower.
+            let _ = self.memory.raw.advise_range(Advice::PopulateWrite, first, end - first);
+        }
+    }
+
+    /// Tells the kernel that reads come in no order, so that it doesn't read megabytes around each. Best effort.
+    pub(crate) fn advise_random(&self) {
+        let _ = self.memory.raw.advise(Advice::Random);
+    }
+}
+
+/// The right to store past a mapping's published end. One for each mapping; not cloneable.
+#[derive(Debug)]
+pub(crate) struct Appender {
+    map: Arc<SegmentMap>,
+    end: usize,
+}
+
+impl Appender {
+    /// Where the next byte goes.
+    pub(crate) fn end(&self) -> usize {
+        self.end
+    }
+
+    /// Copies `bytes` behind what was stored so far, unseen by readers. `false` (and nothing stored) if it is too long.
+    #[inline]
+    #[must_use]
+    pub(crate) fn store(&mut self, bytes: &[u8]) -> bool {
+        let Some(end) = self.end.checked_add(bytes.len()).filter(|end| *end <= self.map.memory.len()) else {
+            return false;
+        };
+        // SAFETY: `self.end..end` is inside the mapping and at or above `published` (it starts there and only
+        // grows ahead of it), so no slice of it was lent; this is the only Appender, borrowed exclusively, so nobody
+        // else stores there. `bytes` can't overlap it, because no safe reference to that range exists.
+        unsafe {
+            std::ptr::copy_nonoverlapping(
+                bytes.as_ptr(),
+                self.map.memory.raw.as_mut_ptr().add(self.end),
+                bytes.len(),
+            );
+        }
+        self.end = end;
+        true
+    }
+
+    /// Lets readers see all that was stored.
+    #[inline]
+    pub(crate) fn publish(&mut self) {
+        self.map.published.store(self.end, Ordering::Release);
+    }
+}
+
+impl Drop for Appender {
+    fn drop(&mut self) {
+        self.map.appender.store(APPENDER_GONE, Ordering::Release);
+    }
+}
+
+/// A small mapping of 64-bit words that several processes read and write atomically.
+#[derive(Debug, Clone)]
+pub(crate) struct SharedWords {
+    memory: Arc<Memory>,
+    access: Access,
+}
+
+impl SharedWords {
+    /// Wraps a mapping; its length is rounded down to whole words.
+    pub(crate) fn new(memory: Arc<Memory>, access: Access) -> Self {
+        Self { memory, access }
+    }
+
+    /// How many words there are.
+    pub(crate) fn len(&self) -> usize {
+        self.memory.len() / 8
+    }
+
+    /// Reads word `index`; 0 beyond the end.
+    #[inline]
+    pub(crate) fn load(&self, index: usize) -> u64 {
+        self.word(index).map_or(0, |word| word.load(Ordering::Acquire))
+    }
+
+    /// Writes word `index`; nothing beyond the end, or where the mapping is for reading.
+    #[inline]
+    pub(crate) fn store(&self, index: usize, value: u64) {
+        if let Some(word) = self.word(index).filter(|_| self.access == Access::Write) {
+            word.store(value, Ordering::Release);
+        }
+    }
+
+    #[inline]
+    fn word(&self, index: usize) -> Option<&AtomicU64> {
+        if index >= self.len() {
+            return None;
+        }
+        // SAFETY: in range, and aligned, since a mapping starts at a page. Every access in every process is an
+        // atomic one through this type; `store` checks that the mapping is writable.
+        Some(unsafe { AtomicU64::from_ptr(self.memory.raw.as_mut_ptr().cast::<u64>().add(index)) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use memmap2::MmapMut;
+
+    fn anonymous(bytes: usize) -> Arc<Memory> {
+        Memory::new(MmapMut::map_anon(bytes).unwrap())
+    }
+
+    #[test]
+    fn only_published_bytes_are_lent() {
+        let map = SegmentMap::new(&anonymous(8192), 4096, 4096);
+        let mut appender = map.appender().unwrap();
+        assert!(map.appender().is_none(), "a second appender");
+        assert!(appender.store(b"hello"));
+        assert_eq!(map.get(4096, 5), None, "stored, not published");
+        appender.publish();
+        assert_eq!(map.get(4096, 5), Some(&b"hello"[..]));
+        assert_eq!(map.get(4096, 6), None);
+        assert_eq!(map.get(4095, 1), None, "the header is never lent");
+        assert_eq!(map.get(usize::MAX, 2), None);
+        assert!(!appender.store(&[0; 8192]), "too long");
+        assert_eq!(appender.end(), 4101);
+    }
+
+    #[test]
+    fn publishing_never_goes_back() {
+        let map = SegmentMap::new(&anonymous(4096), 0, 100);
+        assert!(map.publish_up_to(50));
+        assert!(map.get(0, 100).is_some());
+        assert!(map.publish_up_to(1 << 20));
+        assert_eq!(map.get_from(0).unwrap().len(), 4096);
+        let map = SegmentMap::new(&anonymous(4096), 0, 100);
+        let appender = map.appender().unwrap();
+        assert!(!map.publish_up_to(200), "the appender publishes");
+        drop(appender);
+        assert!(map.publish_up_to(200));
+    }
+
+    #[test]
+    fn copies_stay_inside_and_off_what_is_lent() {
+        let memory = anonymous(8192);
+        assert!(memory.copy_in(8186, b"123456"));
+        assert!(!memory.copy_in(8187, b"123456"));
+        let mut buffer = [0; 6];
+        assert!(memory.copy_out(8186, &mut buffer));
+        assert_eq!(&buffer, b"123456");
+        assert!(!memory.copy_out(usize::MAX, &mut buffer));
+        let map = SegmentMap::new(&memory, 4096, 5000);
+        assert!(memory.copy_in(4000, &[1; 96]), "the header is written in place");
+        assert!(!memory.copy_in(4000, &[1; 97]), "lent");
+        assert!(memory.copy_in(5000, &[1; 8]), "a footer, nobody appends");
+        let appender = map.appender().unwrap();
+        assert!(!memory.copy_in(5000, &[1; 8]), "the appender's");
+        assert!(!memory.copy_out(5000, &mut buffer), "the appender's");
+        drop(appender);
+        assert!(memory.copy_in(5000, &[1; 8]));
+    }
+
+    #[test]
+    fn words_are_bounded_and_read_only_where_they_must_be() {
+        let memory = anonymous(4096);
+        let words = SharedWords::new(Arc::clone(&memory), Access::Write);
+        words.store(511, 7);
+        words.store(512, 9);
+        assert_eq!((words.load(511), words.load(512)), (7, 0));
+        let reader = SharedWords::new(memory, Access::Read);
+        reader.store(511, 8);
+        assert_eq!(reader.load(511), 7);
+    }
+}

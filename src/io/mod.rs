@@ -1,0 +1,112 @@
+//! Files, directories, locks, the clock and mappings, behind one trait so that a store runs on a real disk, in
+//! memory, or on a disk that fails on purpose.
+//!
+//! Owns every system call of the crate. Must not know what is in a file: offsets and bytes only.
+
+pub(crate) mod clock;
+pub(crate) mod memory;
+pub(crate) mod mmap;
+pub(crate) mod real;
+
+use std::fmt::Debug;
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::error::Result;
+use mmap::{SegmentMap, SharedWords};
+
+/// A tree of directories and files.
+///
+/// Names are absolute or relative paths as the caller got them; the twins treat them as keys.
+pub(crate) trait Disk: Send + Sync + Debug {
+    /// Makes the directory and its parents; fine if it is there.
+    fn create_dir(&self, path: &Path) -> Result<()>;
+    /// The names in a directory, sorted. [`ErrorKind::NotAStore`](crate::ErrorKind::NotAStore) if there is none.
+    fn list(&self, path: &Path) -> Result<Vec<String>>;
+    /// Whether a file of this name is there.
+    fn exists(&self, path: &Path) -> Result<bool>;
+    /// The whole file, at most `bytes_max` of it (more is an error).
+    fn read(&self, path: &Path, bytes_max: u64) -> Result<Vec<u8>>;
+    /// Makes (or empties) the file, writes it and syncs it. Not the directory.
+    fn write_synced(&self, path: &Path, bytes: &[u8], mode: Mode) -> Result<()>;
+    /// Replaces `to` by `from` in one step. Durable after [`Self::sync_dir`].
+    fn rename(&self, from: &Path, to: &Path) -> Result<()>;
+    /// Removes the file; fine if it isn't there.
+    fn remove(&self, path: &Path) -> Result<()>;
+    /// Makes the names in the directory durable.
+    fn sync_dir(&self, path: &Path) -> Result<()>;
+    /// Makes a new file with all of its `bytes` allocated, reading as zeros. A failure leaves no file behind.
+    fn allocate(&self, path: &Path, bytes: u64) -> Result<Arc<dyn DiskFile>>;
+    /// Opens a file that is there.
+    fn open(&self, path: &Path, access: Access) -> Result<Arc<dyn DiskFile>>;
+    /// Takes the exclusive lock at `path`, or says who has it.
+    fn lock(&self, path: &Path) -> Result<Box<dyn LockGuard>>;
+    /// Whether somebody holds the lock at `path` now.
+    fn is_locked(&self, path: &Path) -> Result<bool>;
+    /// A small file of words shared with other processes; made and sized if need be (when writable).
+    fn shared_words(&self, path: &Path, words: usize, access: Access) -> Result<SharedWords>;
+    /// The bytes that the directory's files take, apparent size.
+    fn used_bytes(&self, path: &Path) -> Result<u64>;
+}
+
+/// An open file of fixed length.
+pub(crate) trait DiskFile: Send + Sync + Debug {
+    /// Where it was opened (for messages).
+    fn path(&self) -> &Path;
+    /// Its length in bytes.
+    fn len(&self) -> u64;
+    /// Fills `buffer` from `offset`; a short file is an error.
+    fn read_exact_at(&self, offset: u64, buffer: &mut [u8]) -> Result<()>;
+    /// Writes all of `bytes` at `offset`.
+    fn write_all_at(&self, offset: u64, bytes: &[u8]) -> Result<()>;
+    /// Makes the file's bytes durable (`fdatasync`).
+    fn sync_data(&self) -> Result<()>;
+    /// Maps the whole file. Bytes from `start` up to `published` may be read at once.
+    fn map(&self, start: u64, published: u64, access: Access) -> Result<Arc<SegmentMap>>;
+    /// Takes the write permission off the file, so that no tool changes it by accident.
+    fn set_read_only(&self) -> Result<()>;
+}
+
+/// Held for as long as the lock is.
+pub(crate) trait LockGuard: Send + Sync + Debug {}
+
+/// What a file is opened for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Access {
+    Read,
+    Write,
+}
+
+/// Who may read a new file.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Mode {
+    /// As the process's mask says.
+    Shared,
+    /// Its owner alone (0600): keys.
+    Private,
+}
+
+/// Replaces a file as a whole: temporary file, sync, rename, sync of the directory.
+///
+/// A crash at any step leaves the old content or the new, never a mixture.
+pub(crate) fn replace_file(disk: &dyn Disk, path: &Path, bytes: &[u8], mode: Mode) -> Result<()> {
+    let temporary = temporary_name(path);
+    disk.write_synced(&temporary, bytes, mode)?;
+    disk.rename(&temporary, path)?;
+    disk.sync_dir(parent(path))
+}
+
+/// The name that a file is written under before it gets its own.
+pub(crate) fn temporary_name(path: &Path) -> std::path::PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(TEMPORARY_SUFFIX);
+    name.into()
+}
+
+/// What the names of unfinished files end in; opening a store removes them.
+pub(crate) const TEMPORARY_SUFFIX: &str = ".tmp";
+
+/// The directory that a file is in.
+pub(crate) fn parent(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}

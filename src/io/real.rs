@@ -1,0 +1,294 @@
+//! The real disk: POSIX files, `fallocate`, `fdatasync`, `flock`.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Read, Seek, Write};
+use std::os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use memmap2::{MmapOptions, MmapRaw};
+use rustix::fs::FallocateFlags;
+
+use super::mmap::{Memory, SegmentMap, SharedWords};
+use super::{Access, Disk, DiskFile, LockGuard, Mode};
+use crate::error::{Error, ErrorKind, Result};
+
+/// The machine's own file system.
+#[derive(Debug, Default)]
+pub(crate) struct RealDisk;
+
+/// How long an opener waits for a lock that a reader's probe may hold for a moment.
+const LOCK_PATIENCE: Duration = Duration::from_millis(100);
+
+impl Disk for RealDisk {
+    fn create_dir(&self, path: &Path) -> Result<()> {
+        fs::create_dir_all(path).map_err(|source| Error::io("create the directory", path, source))
+    }
+
+    fn list(&self, path: &Path) -> Result<Vec<String>> {
+        let entries = fs::read_dir(path).map_err(|source| match source.kind() {
+            io::ErrorKind::NotFound => Error::at(ErrorKind::NotAStore, path, "there is no such directory"),
+            io::ErrorKind::NotADirectory => Error::at(ErrorKind::NotAStore, path, "not a directory"),
+            _ => Error::io("list the directory", path, source),
+        })?;
+        let mut names = Vec::new();
+        for entry in entries {
+            let entry = entry.map_err(|source| Error::io("list the directory", path, source))?;
+            names.push(entry.file_name().to_string_lossy().into_owned());
+        }
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    fn exists(&self, path: &Path) -> Result<bool> {
+        path.try_exists().map_err(|source| Error::io("look for", path, source))
+    }
+
+    fn read(&self, path: &Path, bytes_max: u64) -> Result<Vec<u8>> {
+        let file = File::open(path).map_err(|source| Error::io("open", path, source))?;
+        let mut bytes = Vec::new();
+        file.take(bytes_max.saturating_add(1))
+            .read_to_end(&mut bytes)
+            .map_err(|source| Error::io("read", path, source))?;
+        if bytes.len() as u64 > bytes_max {
+            return Err(Error::corruption(path, bytes_max, "the file is longer than it can be"));
+        }
+        Ok(bytes)
+    }
+
+    fn write_synced(&self, path: &Path, bytes: &[u8], mode: Mode) -> Result<()> {
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(true);
+        if mode == Mode::Private {
+            options.mode(0o600);
+        }
+        let mut file = options.open(path).map_err(|source| Error::io("create", path, source))?;
+        let written = file.write_all(bytes).and_then(|()| file.sync_all());
+        written.map_err(|source| {
+            // Give the space back: what failed to be written is of no use to anybody.
+            let _ = fs::remove_file(path);
+            Error::io("write", path, source)
+        })
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> Result<()> {
+        fs::rename(from, to).map_err(|source| Error::io("rename a new file to", to, source))
+    }
+
+    fn remove(&self, path: &Path) -> Result<()> {
+        match fs::remove_file(path) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                Err(Error::io("remove", path, source))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn sync_dir(&self, path: &Path) -> Result<()> {
+        File::open(path)
+            .and_then(|directory| directory.sync_all())
+            .map_err(|source| Error::io("sync the directory", path, source))
+    }
+
+    fn allocate(&self, path: &Path, bytes: u64) -> Result<Arc<dyn DiskFile>> {
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .open(path)
+            .map_err(|source| Error::io("create", path, source))?;
+        if let Err(source) = allocate_whole(&file, bytes) {
+            // A failed fallocate keeps what it got; a file without a name gives it back.
+            drop(file);
+            let _ = fs::remove_file(path);
+            return Err(Error::io(&format!("allocate {bytes} bytes for"), path, source));
+        }
+        Ok(Arc::new(RealFile { file, path: path.to_owned(), bytes }))
+    }
+
+    fn open(&self, path: &Path, access: Access) -> Result<Arc<dyn DiskFile>> {
+        let file = OpenOptions::new()
+            .read(true)
+            .write(access == Access::Write)
+            .open(path)
+            .map_err(|source| Error::io("open", path, source))?;
+        let bytes = file.metadata().map_err(|source| Error::io("examine", path, source))?.len();
+        Ok(Arc::new(RealFile { file, path: path.to_owned(), bytes }))
+    }
+
+    fn lock(&self, path: &Path) -> Result<Box<dyn LockGuard>> {
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(path)
+            .map_err(|source| match source.kind() {
+                io::ErrorKind::PermissionDenied => {
+                    Error::at(ErrorKind::ReadOnly, path, "no permission to write the lock file")
+                }
+                _ => Error::io("open the lock file", path, source),
+            })?;
+        let deadline = Instant::now() + LOCK_PATIENCE;
+        loop {
+            match file.try_lock() {
+                Ok(()) => break,
+                Err(TryLockError::WouldBlock) if Instant::now() < deadline => {
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+                Err(TryLockError::WouldBlock) => {
+                    let mut holder = String::new();
+                    let _ = (&mut file).take(200).read_to_string(&mut holder);
+                    let holder = if holder.is_empty() { "an unknown process" } else { holder.trim() };
+                    return Err(Error::at(
+                        ErrorKind::Locked,
+                        path,
+                        format!("the store is open for writing by {holder}"),
+                    ));
+                }
+                Err(TryLockError::Error(source)) => return Err(Error::io("lock", path, source)),
+            }
+        }
+        // The holder's name helps people; the lock itself is the kernel's and ends with the process.
+        let name = format!("process {}", std::process::id());
+        let _ = file
+            .set_len(0)
+            .and_then(|()| file.rewind())
+            .and_then(|()| file.write_all(format!("{name}\n").as_bytes()));
+        Ok(Box::new(RealLock { _file: file }))
+    }
+
+    fn is_locked(&self, path: &Path) -> Result<bool> {
+        let file = match File::open(path) {
+            Ok(file) => file,
+            Err(source) if source.kind() == io::ErrorKind::NotFound => return Ok(false),
+            Err(source) => return Err(Error::io("open the lock file", path, source)),
+        };
+        match file.try_lock_shared() {
+            Ok(()) => Ok(false),
+            Err(TryLockError::WouldBlock) => Ok(true),
+            Err(TryLockError::Error(source)) => Err(Error::io("probe the lock of", path, source)),
+        }
+    }
+
+    fn shared_words(&self, path: &Path, words: usize, access: Access) -> Result<SharedWords> {
+        let bytes = words as u64 * 8;
+        let file = OpenOptions::new()
+            .read(true)
+            .write(access == Access::Write)
+            .create(access == Access::Write)
+            .truncate(false)
+            .open(path)
+            .map_err(|source| Error::io("open", path, source))?;
+        let length = file.metadata().map_err(|source| Error::io("examine", path, source))?.len();
+        if length < bytes {
+            if access == Access::Read {
+                return Err(Error::corruption(path, length, "the file is too short"));
+            }
+            allocate_whole(&file, bytes).map_err(|source| Error::io("allocate", path, source))?;
+        }
+        Ok(SharedWords::new(Memory::new(map_whole(&file, path, bytes, access)?), access))
+    }
+
+    fn used_bytes(&self, path: &Path) -> Result<u64> {
+        let mut sum = 0;
+        for name in self.list(path)? {
+            let path = path.join(name);
+            match fs::metadata(&path) {
+                Ok(metadata) if metadata.is_dir() => sum += self.used_bytes(&path)?,
+                Ok(metadata) => sum += metadata.len(),
+                // Replaced or removed since it was listed.
+                Err(source) if source.kind() == io::ErrorKind::NotFound => {}
+                Err(source) => return Err(Error::io("examine", &path, source)),
+            }
+        }
+        Ok(sum)
+    }
+}
+
+/// Allocates every block, by writing zeros where the file system can't `fallocate`.
+fn allocate_whole(file: &File, bytes: u64) -> io::Result<()> {
+    match rustix::fs::fallocate(file, FallocateFlags::empty(), 0, bytes) {
+        Ok(()) => Ok(()),
+        Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => {
+            let zeros = [0; 1 << 16];
+            let mut offset = 0;
+            while offset < bytes {
+                let length = (bytes - offset).min(zeros.len() as u64);
+                let chunk = zeros.get(..usize::try_from(length).unwrap_or(zeros.len())).unwrap_or(&zeros);
+                file.write_all_at(chunk, offset)?;
+                offset += length;
+            }
+            Ok(())
+        }
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+fn map_whole(file: &File, path: &Path, bytes: u64, access: Access) -> Result<MmapRaw> {
+    let length = usize::try_from(bytes)
+        .map_err(|_| Error::at(ErrorKind::InvalidOption, path, "the file is too large to be mapped"))?;
+    let mut options = MmapOptions::new();
+    options.len(length);
+    match access {
+        Access::Write => options.map_raw(file),
+        Access::Read => options.map_raw_read_only(file),
+    }
+    .map_err(|source| Error::io("map", path, source))
+}
+
+#[derive(Debug)]
+struct RealLock {
+    _file: File,
+}
+
+impl LockGuard for RealLock {}
+
+#[derive(Debug)]
+struct RealFile {
+    file: File,
+    path: PathBuf,
+    bytes: u64,
+}
+
+impl DiskFile for RealFile {
+    fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn len(&self) -> u64 {
+        self.bytes
+    }
+
+    fn read_exact_at(&self, offset: u64, buffer: &mut [u8]) -> Result<()> {
+        self.file.read_exact_at(buffer, offset).map_err(|source| match source.kind() {
+            io::ErrorKind::UnexpectedEof => Error::corruption(&self.path, offset, "the file ends too early"),
+            _ => Error::io("read", &self.path, source),
+        })
+    }
+
+    fn write_all_at(&self, offset: u64, bytes: &[u8]) -> Result<()> {
+        self.file.write_all_at(bytes, offset).map_err(|source| Error::io("write", &self.path, source))
+    }
+
+    fn sync_data(&self) -> Result<()> {
+        self.file.sync_data().map_err(|source| Error::io("sync", &self.path, source))
+    }
+
+    fn map(&self, start: u64, published: u64, access: Access) -> Result<Arc<SegmentMap>> {
+        let memory = map_whole(&self.file, &self.path, self.bytes, access)?;
+        let bound = |offset: u64| usize::try_from(offset).unwrap_or(usize::MAX);
+        Ok(SegmentMap::new(&Memory::new(memory), bound(start), bound(published)))
+    }
+
+    fn set_read_only(&self) -> Result<()> {
+        let change = || {
+            let mut permissions = self.file.metadata()?.permissions();
+            permissions.set_mode(permissions.mode() & !0o222);
+            self.file.set_permissions(permissions)
+        };
+        change().map_err(|source| Error::io("make read-only", &self.path, source))
+    }
+}
