@@ -1,6 +1,11 @@
 //! usertrail: an embedded, tamper-evident store for the security events of every account.
+
+pub mod event;
+
 mod error;
 mod format;
 mod ids;
+mod index;
 mod io;
+
 pub use error::{Error, ErrorKind, Result};
