@@ -7,5 +7,6 @@ mod format;
 mod ids;
 mod index;
 mod io;
+mod segment;
 
 pub use error::{Error, ErrorKind, Result};

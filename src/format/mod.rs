@@ -4,8 +4,13 @@
 //! files or time.
 #![deny(clippy::indexing_slicing)]
 
+use std::path::Path;
+
+use crate::error::{Error, ErrorKind};
+
 pub(crate) mod bytes;
 pub(crate) mod cursor;
+pub(crate) mod event_id;
 pub(crate) mod keys;
 pub(crate) mod manifest;
 pub(crate) mod posting;
@@ -26,3 +31,11 @@ pub(crate) enum FormatError {
 }
 
 pub(crate) type FormatResult<T> = Result<T, FormatError>;
+
+/// A format error, told with the file and the place that the bytes came from.
+pub(crate) fn located(path: &Path, offset: u64) -> impl Fn(FormatError) -> Error {
+    move |error| match error {
+        FormatError::Newer(_) => Error::at(ErrorKind::NewerFormat, path, error.to_string()),
+        FormatError::Damaged(_) => Error::corruption(path, offset, error.to_string()),
+    }
+}

@@ -1,8 +1,9 @@
-//! Files, directories, locks, the clock and mappings, behind one trait so that a store runs on a real disk, in
+//! Files, directories, locks, the clock, mappings and shared arrays, behind one trait so that a store runs on a real disk, in
 //! memory, or on a disk that fails on purpose.
 //!
 //! Owns every system call of the crate. Must not know what is in a file: offsets and bytes only.
 
+pub(crate) mod chunked;
 pub(crate) mod clock;
 pub(crate) mod memory;
 pub(crate) mod mmap;

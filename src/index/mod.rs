@@ -1,0 +1,108 @@
+//! Who has which events: postings of each user, in memory for the tail of a shard's log and in immutable runs for
+//! what is sealed.
+//!
+//! Owns the way from a user's fingerprint to shard sequences, and what can be decided of a filter on the way. Must not
+//! know records or segments: where a sequence lies is not its concern.
+
+pub(crate) mod builder;
+pub(crate) mod dictionary;
+pub(crate) mod run;
+pub(crate) mod selection;
+pub(crate) mod tail;
+
+use std::ops::ControlFlow;
+
+use crate::error::Result;
+use crate::format::posting::{Posting, TimeRange};
+use selection::{Selection, Verdict};
+
+/// How many events a user has had, and which was the last.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct UserHead {
+    pub(crate) count: u64,
+    pub(crate) last_sequence: u64,
+}
+
+/// An event that the index lets through.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Candidate {
+    pub(crate) sequence: u64,
+    pub(crate) user_sequence: u64,
+    /// The index couldn't decide all of the filter: the record must be asked.
+    pub(crate) ask: bool,
+}
+
+/// The direction of a walk along a user's postings.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Direction {
+    NewestFirst,
+    OldestFirst,
+}
+
+/// Takes candidates until it has enough.
+pub(crate) type Sink<'s> = dyn FnMut(Candidate) -> Result<ControlFlow<()>> + 's;
+
+/// Which part of a user's postings in one source is walked: indexes `from..to` of them, in this direction.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Range {
+    pub(crate) from: u32,
+    pub(crate) to: u32,
+    pub(crate) direction: Direction,
+}
+
+/// Some consecutive postings of a user, and where they stand.
+struct Block<'b> {
+    postings: &'b [Posting],
+    /// The index of the first of them among the user's postings in this source.
+    first_index: u32,
+    /// Earliest and latest `occurred_at`, where the block knows them.
+    times: Option<TimeRange>,
+}
+
+/// Hands the part of a block that lies in the range and passes the selection to the sink.
+fn offer(
+    block: &Block<'_>,
+    range: Range,
+    selection: &Selection,
+    sequence_base: u64,
+    user_sequence_base: u64,
+    sink: &mut Sink<'_>,
+) -> Result<ControlFlow<()>> {
+    let ask_for_time = match selection.judge_times(block.times) {
+        Verdict::No => return Ok(ControlFlow::Continue(())),
+        Verdict::Yes => false,
+        Verdict::Ask => true,
+    };
+    let last = block.postings.len();
+    let begin = (range.from.saturating_sub(block.first_index) as usize).min(last);
+    let end = (range.to.saturating_sub(block.first_index) as usize).min(last);
+    let mut take = |index: usize, posting: &Posting| {
+        let verdict = selection.judge(posting.tags);
+        if verdict == Verdict::No {
+            return Ok(ControlFlow::Continue(()));
+        }
+        sink(Candidate {
+            sequence: sequence_base + u64::from(posting.ordinal),
+            user_sequence: user_sequence_base + u64::from(block.first_index) + index as u64,
+            ask: ask_for_time || verdict == Verdict::Ask,
+        })
+    };
+    let chosen = block.postings.iter().enumerate().take(end).skip(begin);
+    match range.direction {
+        Direction::NewestFirst => {
+            for (index, posting) in chosen.rev() {
+                if take(index, posting)?.is_break() {
+                    return Ok(ControlFlow::Break(()));
+                }
+            }
+        }
+        Direction::OldestFirst => {
+            for (index, posting) in chosen {
+                if take(index, posting)?.is_break() {
+                    return Ok(ControlFlow::Break(()));
+                }
+            }
+        }
+    }
+    Ok(ControlFlow::Continue(()))
+}

@@ -1,0 +1,299 @@
+//! Reads a run in place, each page checked the first time it is touched.
+//!
+//! Owns the look-up: filter, directory (by interpolation: fingerprints are uniform), blocks. Must not know records or
+//! segments; it is given a mapping and tells a damaged page by file and offset.
+
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::selection::Selection;
+use super::{Block, Direction, Range, Sink, UserHead, offer};
+use crate::error::{Error, Result};
+use crate::format::located;
+use crate::format::bytes::u32_at;
+use crate::format::posting::{BLOCK_POSTINGS_MAX, DecodedBlock};
+use crate::format::run::{
+    ArchivedDictionaries, BlockSummary, Dictionaries, DirectoryEntry, ENTRY_BYTES, PAGE_BYTES,
+    RUN_HEADER_BYTES, RunHeader, SUMMARY_BYTES, block_count, filter,
+};
+use crate::format::segment::unarchive;
+use crate::ids::Fingerprint;
+use crate::io::mmap::SegmentMap;
+
+/// An immutable index of a range of the log.
+#[derive(Debug)]
+pub(crate) struct Run {
+    path: PathBuf,
+    map: Arc<SegmentMap>,
+    header: RunHeader,
+    dictionaries: Dictionaries,
+    /// One bit for each page of the body that was compared with its checksum.
+    checked: Box<[AtomicU64]>,
+}
+
+impl Run {
+    /// Reads header, checksums and dictionaries; the rest when it is asked for.
+    pub(crate) fn open(path: &Path, map: Arc<SegmentMap>) -> Result<Self> {
+        let damaged = |offset, message| Error::corruption(path, offset, message);
+        let head = map.get(0, RUN_HEADER_BYTES).ok_or_else(|| damaged(0, "the run is cut short"))?;
+        let header = RunHeader::decode(head).map_err(located(path, 0))?;
+        let pages = header.checksums_offset / PAGE_BYTES as u64;
+        let sections = [header.filter, header.postings, header.dictionaries];
+        let ends = sections.map(|section| section.offset.checked_add(section.bytes).unwrap_or(u64::MAX));
+        let directory_end = header.users.checked_mul(ENTRY_BYTES as u64).unwrap_or(u64::MAX);
+        let sound = ends.iter().all(|end| *end <= header.checksums_offset)
+            && header.directory_offset.checked_add(directory_end) == Some(header.postings.offset)
+            && header.checksums_offset % PAGE_BYTES as u64 == 0
+            && header.filter.bytes % filter::BLOCK_BYTES as u64 == 0
+            && header.filter.bytes > 0
+            && header.users > 0
+            && (pages - u64::from(pages > 0)).checked_mul(4).and_then(|n| n.checked_add(header.checksums_offset))
+                == Some(map.len() as u64);
+        if !sound {
+            return Err(damaged(0, "the run header contradicts the file"));
+        }
+        let checksums = to_usize(header.checksums_offset).and_then(|at| map.get_from(at)).unwrap_or_default();
+        if crc32c::crc32c(checksums) != header.checksums_crc {
+            return Err(damaged(header.checksums_offset, "the run's table of checksums is damaged"));
+        }
+        let words = checksums.len() / 4 / 64 + 1;
+        let mut run = Self {
+            path: path.to_owned(),
+            header,
+            dictionaries: Dictionaries::default(),
+            checked: (0..words).map(|_| AtomicU64::new(0)).collect(),
+            map,
+        };
+        let archive = run.bytes(header.dictionaries.offset, header.dictionaries.bytes)?;
+        run.dictionaries =
+            unarchive::<Dictionaries, ArchivedDictionaries>(archive, "the run's dictionaries are damaged")
+                .map_err(located(path, header.dictionaries.offset))?;
+        Ok(run)
+    }
+
+    /// The header.
+    pub(crate) fn header(&self) -> &RunHeader {
+        &self.header
+    }
+
+    /// The names behind the codes.
+    pub(crate) fn dictionaries(&self) -> &Dictionaries {
+        &self.dictionaries
+    }
+
+    /// The file's length in bytes.
+    pub(crate) fn file_bytes(&self) -> u64 {
+        self.map.len() as u64
+    }
+
+    /// The bytes of memory that it takes.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        let names = self.dictionaries.actions.iter().chain(&self.dictionaries.services);
+        size_of_val(&*self.checked) + names.map(|name| name.len() + size_of::<String>()).sum::<usize>()
+    }
+
+    /// Compares every page with its checksum, whether it was before or not.
+    pub(crate) fn verify(&self) -> Result<()> {
+        for word in &self.checked {
+            word.store(0, Ordering::Relaxed);
+        }
+        self.bytes(PAGE_BYTES as u64, self.header.checksums_offset - PAGE_BYTES as u64).map(drop)
+    }
+
+    /// Bytes of the body, their pages checked.
+    #[inline]
+    fn bytes(&self, offset: u64, length: u64) -> Result<&[u8]> {
+        let range = to_usize(offset).zip(to_usize(length));
+        let (offset, length) = range.ok_or_else(|| self.damaged(offset, "the run points beyond its end"))?;
+        let bytes = self.map.get(offset, length);
+        let bytes = bytes.ok_or_else(|| self.damaged(offset as u64, "the run points beyond its end"))?;
+        let last = offset + length.saturating_sub(1);
+        for page in offset / PAGE_BYTES..=last / PAGE_BYTES {
+            self.check_page(page)?;
+        }
+        Ok(bytes)
+    }
+
+    #[inline]
+    fn check_page(&self, page: usize) -> Result<()> {
+        // Page 0 is the header, which was checked when the run was opened.
+        let Some(index) = page.checked_sub(1) else { return Ok(()) };
+        let bit = 1_u64 << (index % 64);
+        match self.checked.get(index / 64) {
+            Some(word) if word.load(Ordering::Relaxed) & bit != 0 => Ok(()),
+            Some(word) => {
+                self.compare_page(page, index)?;
+                word.fetch_or(bit, Ordering::Relaxed);
+                Ok(())
+            }
+            None => Err(self.damaged((page * PAGE_BYTES) as u64, "the run points beyond its end")),
+        }
+    }
+
+    #[cold]
+    fn compare_page(&self, page: usize, index: usize) -> Result<()> {
+        let table = to_usize(self.header.checksums_offset).unwrap_or(usize::MAX);
+        let stored = self.map.get(table + index * 4, 4).and_then(|bytes| u32_at(bytes, 0));
+        let actual = self.map.get(page * PAGE_BYTES, PAGE_BYTES).map(crc32c::crc32c);
+        if stored.is_some() && stored == actual {
+            return Ok(());
+        }
+        Err(self.damaged((page * PAGE_BYTES) as u64, "a page of the index run does not match its checksum"))
+    }
+
+    #[cold]
+    fn damaged(&self, offset: u64, message: &str) -> Error {
+        Error::corruption(&self.path, offset, message)
+    }
+
+    /// Finds a user.
+    pub(crate) fn user(&self, user: Fingerprint) -> Result<Option<RunUser<'_>>> {
+        let blocks = self.header.filter.bytes / filter::BLOCK_BYTES as u64;
+        let block = filter::block_of(user, blocks) * filter::BLOCK_BYTES as u64;
+        let block = self.bytes(self.header.filter.offset + block, filter::BLOCK_BYTES as u64)?;
+        if !filter::may_contain(block, user) {
+            return Ok(None);
+        }
+        let Some((index, entry)) = self.find(user)? else { return Ok(None) };
+        let end = if index + 1 < self.header.users {
+            self.entry(index + 1)?.postings_offset
+        } else {
+            self.header.postings.bytes
+        };
+        Ok(Some(RunUser { run: self, entry, end }))
+    }
+
+    /// Interpolation, narrowed by bisection where the guess is poor: fingerprints are uniform, so the first guess is
+    /// about the square root of the number of users away at worst.
+    fn find(&self, user: Fingerprint) -> Result<Option<(u64, DirectoryEntry)>> {
+        let (mut low, mut high) = (0, self.header.users);
+        let guess = filter::block_of(user, self.header.users);
+        let mut step = self.header.users.isqrt() / 4 + 1;
+        let mut probe = guess.min(self.header.users - 1);
+        while low < high {
+            let entry = self.entry(probe)?;
+            match entry.user.cmp(&user) {
+                std::cmp::Ordering::Equal => return Ok(Some((probe, entry))),
+                std::cmp::Ordering::Less => {
+                    low = probe + 1;
+                    probe = probe.saturating_add(step);
+                }
+                std::cmp::Ordering::Greater => {
+                    high = probe;
+                    probe = probe.saturating_sub(step);
+                }
+            }
+            if probe < low || probe >= high {
+                probe = low + (high - low) / 2;
+            }
+            step *= 2;
+        }
+        Ok(None)
+    }
+
+    /// An entry of the directory.
+    pub(crate) fn entry(&self, index: u64) -> Result<DirectoryEntry> {
+        let offset = self.header.directory_offset + index * ENTRY_BYTES as u64;
+        let bytes = self.bytes(offset, ENTRY_BYTES as u64)?;
+        DirectoryEntry::decode(bytes).ok_or_else(|| self.damaged(offset, "a directory entry is damaged"))
+    }
+}
+
+fn to_usize(offset: u64) -> Option<usize> {
+    usize::try_from(offset).ok()
+}
+
+/// A user's postings in a run.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RunUser<'r> {
+    run: &'r Run,
+    entry: DirectoryEntry,
+    /// Where the user's postings end in the section.
+    end: u64,
+}
+
+impl RunUser<'_> {
+    /// How many events the user had before this run.
+    pub(crate) fn count_before(&self) -> u64 {
+        self.entry.count_before
+    }
+
+    /// How many the user has in it.
+    pub(crate) fn count(&self) -> u32 {
+        self.entry.count
+    }
+
+    /// How many events the user has had when the run ends, and which was the last.
+    pub(crate) fn head(&self) -> UserHead {
+        UserHead {
+            count: self.entry.count_before + u64::from(self.entry.count),
+            last_sequence: self.run.header.base + u64::from(self.entry.last_ordinal),
+        }
+    }
+
+    /// Offers the postings in the range that pass the selection to the sink.
+    pub(crate) fn walk(
+        &self,
+        range: Range,
+        selection: &Selection,
+        sink: &mut Sink<'_>,
+    ) -> Result<ControlFlow<()>> {
+        let to = range.to.min(self.entry.count);
+        if range.from >= to {
+            return Ok(ControlFlow::Continue(()));
+        }
+        let first = range.from as usize / BLOCK_POSTINGS_MAX;
+        let last = (to - 1) as usize / BLOCK_POSTINGS_MAX;
+        for step in 0..=last - first {
+            let number = match range.direction {
+                Direction::NewestFirst => last - step,
+                Direction::OldestFirst => first + step,
+            };
+            if self.visit(number, range, selection, sink)?.is_break() {
+                return Ok(ControlFlow::Break(()));
+            }
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+
+    fn visit(
+        &self,
+        number: usize,
+        range: Range,
+        selection: &Selection,
+        sink: &mut Sink<'_>,
+    ) -> Result<ControlFlow<()>> {
+        let blocks = block_count(self.entry.count);
+        let mut begin = 0;
+        let mut end = self.end.saturating_sub(self.entry.postings_offset);
+        if blocks > 1 {
+            let summary = self.summary(number)?;
+            let by_times = selection.judge_times(Some(summary.times));
+            if !selection.may_match(summary.mask) || by_times == super::selection::Verdict::No {
+                return Ok(ControlFlow::Continue(()));
+            }
+            begin = u64::from(summary.offset);
+            if number + 1 < blocks {
+                end = u64::from(self.summary(number + 1)?.offset);
+            }
+        }
+        let section = self.run.header.postings.offset + self.entry.postings_offset;
+        let bytes = self.run.bytes(section + begin, end.saturating_sub(begin))?;
+        let first_index = u32::try_from(number * BLOCK_POSTINGS_MAX).unwrap_or(u32::MAX);
+        let here = (self.entry.count - first_index).min(u32::try_from(BLOCK_POSTINGS_MAX).unwrap_or(u32::MAX));
+        let decoded =
+            DecodedBlock::decode(bytes, here as usize, self.run.header.time_base, self.run.header.records)
+                .map_err(located(&self.run.path, section + begin))?;
+        let block = Block { postings: decoded.postings(), first_index, times: Some(decoded.times) };
+        offer(&block, range, selection, self.run.header.base, self.entry.count_before, sink)
+    }
+
+    fn summary(&self, number: usize) -> Result<BlockSummary> {
+        let line = (number * SUMMARY_BYTES) as u64;
+        let offset = self.run.header.postings.offset + self.entry.postings_offset + line;
+        let bytes = self.run.bytes(offset, SUMMARY_BYTES as u64)?;
+        BlockSummary::decode(bytes).ok_or_else(|| self.run.damaged(offset, "a block table is damaged"))
+    }
+}

@@ -1,0 +1,116 @@
+//! What of a filter can be decided from packed tags and block summaries. Knows codes, not names.
+
+use crate::format::posting::{ACTION_CODE_OTHER, SERVICE_CODE_OTHER, TagMask, Tags, TimeRange};
+
+/// A filter in the codes of one source of postings.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Selection {
+    /// The levels, statuses and categories that are wanted.
+    pub(crate) mask: TagMask,
+    /// The wanted actions' codes; `None` = any.
+    pub(crate) actions: Option<Vec<u16>>,
+    /// The wanted services' codes; `None` = any.
+    pub(crate) services: Option<Vec<u16>>,
+    /// `occurred_at` from here on, microseconds.
+    pub(crate) since: i64,
+    /// `occurred_at` before here; `None` = no bound.
+    pub(crate) until: Option<i64>,
+}
+
+/// What the index can say.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Verdict {
+    No,
+    Yes,
+    Ask,
+}
+
+impl Selection {
+    /// Lets everything through.
+    #[cfg(test)]
+    pub(crate) const ALL: Self =
+        Self { mask: TagMask(u16::MAX), actions: None, services: None, since: i64::MIN, until: None };
+
+    /// Whether a block with these tags may hold anything that is wanted.
+    #[inline]
+    pub(crate) fn may_match(&self, block: TagMask) -> bool {
+        let both = self.mask.0 & block.0;
+        both & 0x000f != 0 && both & 0x0070 != 0 && both & 0x7f00 != 0
+    }
+
+    /// Decides by the tags alone.
+    #[inline]
+    pub(crate) fn judge(&self, tags: Tags) -> Verdict {
+        let own = tags.mask().0;
+        if self.mask.0 & own != own {
+            return Verdict::No;
+        }
+        let by_code = |wanted: &Option<Vec<u16>>, code: u16, other: u16| match wanted {
+            None => Verdict::Yes,
+            Some(codes) if codes.contains(&code) => Verdict::Yes,
+            Some(_) if code == other => Verdict::Ask,
+            Some(_) => Verdict::No,
+        };
+        let action = by_code(&self.actions, tags.action(), ACTION_CODE_OTHER);
+        let service = by_code(&self.services, tags.service(), SERVICE_CODE_OTHER);
+        match (action, service) {
+            (Verdict::No, _) | (_, Verdict::No) => Verdict::No,
+            (Verdict::Yes, Verdict::Yes) => Verdict::Yes,
+            _ => Verdict::Ask,
+        }
+    }
+
+    /// Decides by a block's times alone; a block that doesn't know them must be asked, if there is a bound.
+    pub(crate) fn judge_times(&self, times: Option<TimeRange>) -> Verdict {
+        if self.since == i64::MIN && self.until.is_none() {
+            return Verdict::Yes;
+        }
+        let Some(TimeRange { min, max }) = times else { return Verdict::Ask };
+        if max < self.since || self.until.is_some_and(|until| min >= until) {
+            Verdict::No
+        } else if min >= self.since && self.until.is_none_or(|until| max < until) {
+            Verdict::Yes
+        } else {
+            Verdict::Ask
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_code_without_a_name_must_be_asked() {
+        let wanted = Selection { actions: Some(vec![5]), services: Some(vec![7]), ..Selection::ALL };
+        assert_eq!(wanted.judge(Tags::new(0, 0, 0, 5, 7)), Verdict::Yes);
+        assert_eq!(wanted.judge(Tags::new(0, 0, 0, 5, SERVICE_CODE_OTHER)), Verdict::Ask);
+        assert_eq!(wanted.judge(Tags::new(0, 0, 0, ACTION_CODE_OTHER, 7)), Verdict::Ask);
+        assert_eq!(wanted.judge(Tags::new(0, 0, 0, ACTION_CODE_OTHER, 8)), Verdict::No);
+    }
+
+    proptest! {
+        #[test]
+        fn a_block_is_only_skipped_if_no_posting_in_it_would_pass(
+            mask in any::<u16>(), since in -5_i64..5, until in proptest::option::of(-5_i64..5),
+            postings in proptest::collection::vec((0_u8..4, 0_u8..7, 0_u8..3, -5_i64..5), 1..6),
+        ) {
+            let selection = Selection { mask: TagMask(mask), since, until, ..Selection::ALL };
+            let tags = |(level, category, status, _): &(u8, u8, u8, i64)| Tags::new(*level, *category, *status, 0, 0);
+            let block = TagMask(postings.iter().fold(0, |all, p| all | tags(p).mask().0));
+            let times = postings.iter().fold(TimeRange::EMPTY, |all, p| all.with(p.3));
+            for posting in &postings {
+                let in_time = posting.3 >= since && until.is_none_or(|until| posting.3 < until);
+                let passes = selection.judge(tags(posting)) == Verdict::Yes && in_time;
+                if passes {
+                    prop_assert!(selection.may_match(block));
+                    prop_assert_ne!(selection.judge_times(Some(times)), Verdict::No);
+                }
+                if !in_time {
+                    prop_assert_ne!(selection.judge_times(Some(times)), Verdict::Yes);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,421 @@
+//! The index of a segment that is still written: every user's postings in memory.
+//!
+//! One writer (the shard's, under its lock) pushes; readers walk without that lock. A user is found in a `DashMap`
+//! from fingerprint to slot; the slot holds the first posting itself and leads to blocks of later ones, linked from the
+//! newest back. All of it lies in arrays of atomics that never move. A reader decides by the shard's published tail
+//! which postings exist for it: whatever was pushed behind that tail is ignored.
+//!
+//! Memory: 24 bytes a slot, 24 to 48 in the map, and blocks that grow by half, so that few words stay empty.
+
+use std::hash::{BuildHasherDefault, Hasher};
+use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use dashmap::DashMap;
+
+use super::dictionary::Dictionary;
+use super::selection::Selection;
+use super::{Block, Direction, Range, Sink, UserHead, offer};
+use crate::error::Result;
+use crate::format::posting::{
+    ACTION_CODE_OTHER, ACTION_CODE_OWN_FIRST, BLOCK_POSTINGS_MAX, Posting, SERVICE_CODE_OTHER, TagMask, Tags,
+    TimeRange,
+};
+use crate::ids::Fingerprint;
+use crate::io::chunked::{Cell, Chunked};
+
+/// How many postings the first blocks of a user hold; every later one holds `BLOCK_POSTINGS_MAX`.
+const BLOCK_SIZES: [u8; 10] = [3, 4, 6, 9, 14, 21, 32, 48, 72, 108];
+/// The first block with earliest and latest time; smaller ones are asked record by record.
+const TIMED_FROM: usize = 5;
+/// Words of a slot: count before, count and newest block, first posting.
+const SLOT_WORDS: usize = 3;
+const NO_BLOCK: u32 = u32::MAX;
+/// `BLOCK_POSTINGS_MAX`, as postings are counted.
+const FULL_BLOCK: u32 = 128;
+const _: () = assert!(FULL_BLOCK as usize == BLOCK_POSTINGS_MAX);
+
+/// A fingerprint is uniform already: its first bytes are the hash.
+#[derive(Default)]
+struct FingerprintHasher(u64);
+
+impl Hasher for FingerprintHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        if let Some(head) = bytes.first_chunk() {
+            self.0 = u64::from_le_bytes(*head);
+        }
+    }
+
+    // The length of the array, which says nothing.
+    fn write_usize(&mut self, _: usize) {}
+}
+
+/// Where a block of a user begins among the user's postings, how many it holds, whether it knows its times.
+#[derive(Clone, Copy, Debug)]
+struct Shape {
+    first_index: u32,
+    postings: u32,
+    timed: bool,
+}
+
+impl Shape {
+    /// The shape of the block that holds the posting of this index (from 1: the slot holds index 0).
+    fn holding(index: u32) -> Self {
+        let mut first_index = 1;
+        for (number, size) in BLOCK_SIZES.iter().enumerate() {
+            let postings = u32::from(*size);
+            if index < first_index + postings {
+                return Self { first_index, postings, timed: number >= TIMED_FROM };
+            }
+            first_index += postings;
+        }
+        let full = FULL_BLOCK;
+        Self { first_index: first_index + (index - first_index) / full * full, postings: full, timed: true }
+    }
+
+    const fn head_words(self) -> usize {
+        if self.timed { 3 } else { 1 }
+    }
+
+    const fn words(self) -> usize {
+        self.head_words() + self.postings as usize
+    }
+}
+
+/// The postings of a segment that is being written.
+#[derive(Debug)]
+pub(crate) struct TailIndex {
+    base: u64,
+    users: DashMap<Fingerprint, u32, BuildHasherDefault<FingerprintHasher>>,
+    slots: Chunked<AtomicU64>,
+    blocks: Chunked<AtomicU64>,
+    /// Slots used (low half) and block words used (high half); the writer's.
+    used: AtomicU64,
+    pub(crate) actions: Dictionary,
+    pub(crate) services: Dictionary,
+}
+
+impl std::fmt::Debug for FingerprintHasher {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("FingerprintHasher")
+    }
+}
+
+/// A user's place in a tail, found once for an append.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Slot(u32);
+
+impl TailIndex {
+    /// For a segment whose first record has the sequence `base`, with at most `records_max` records.
+    pub(crate) fn new(base: u64, records_max: usize) -> Self {
+        Self {
+            base,
+            users: DashMap::with_hasher_and_shard_amount(BuildHasherDefault::default(), 4),
+            slots: Chunked::new(records_max.saturating_mul(SLOT_WORDS)),
+            // Blocks grow by half and carry up to three words of head: never more than 2.5 words a posting.
+            blocks: Chunked::new(records_max.saturating_mul(5) / 2 + BLOCK_POSTINGS_MAX),
+            used: AtomicU64::new(0),
+            actions: Dictionary::new(ACTION_CODE_OWN_FIRST, ACTION_CODE_OTHER),
+            services: Dictionary::new(1, SERVICE_CODE_OTHER),
+        }
+    }
+
+    /// The sequence that ordinals count from.
+    pub(crate) fn base(&self) -> u64 {
+        self.base
+    }
+
+    /// Finds a user, for an append.
+    #[inline]
+    pub(crate) fn slot(&self, user: Fingerprint) -> Option<Slot> {
+        self.users.get(&user).map(|slot| Slot(*slot))
+    }
+
+    /// How many events the user of this slot has had, published or not, and which was the last.
+    pub(crate) fn head(&self, slot: Slot) -> UserHead {
+        let (count, newest) = self.counts(slot);
+        let last = self.posting(slot, newest, count.saturating_sub(1));
+        UserHead {
+            count: self.slot_word(slot, 0) + u64::from(count),
+            last_sequence: self.base + u64::from(last.ordinal),
+        }
+    }
+
+    /// Adds a user's first posting in this segment. `false` if there is no room, which the sizes rule out.
+    #[must_use]
+    pub(crate) fn insert(&self, user: Fingerprint, count_before: u64, posting: Posting) -> bool {
+        let used = self.used.load(Ordering::Relaxed);
+        let slot = low_half(used);
+        let at = slot as usize * SLOT_WORDS;
+        let stored = self.slots.set(at, count_before)
+            && self.slots.set(at + 1, pack(1, NO_BLOCK))
+            && self.slots.set(at + 2, pack_posting(posting));
+        self.used.store(used + 1, Ordering::Relaxed);
+        // The map's lock orders the slot before any reader that finds it.
+        self.users.insert(user, slot);
+        stored
+    }
+
+    /// Adds a later posting of a user. `false` if there is no room, which the sizes rule out.
+    #[must_use]
+    pub(crate) fn push(&self, slot: Slot, posting: Posting, occurred_at: i64) -> bool {
+        let (count, mut newest) = self.counts(slot);
+        let shape = Shape::holding(count);
+        if shape.first_index == count {
+            let Some(block) = self.new_block(shape, newest) else { return false };
+            newest = block;
+        }
+        let at = newest as usize;
+        let head = self.blocks.get(at);
+        let mask = head >> 32 | u64::from(posting.tags.mask().0);
+        let mut stored = self.blocks.set(at, u64::from(low_half(head)) | mask << 32);
+        if shape.timed {
+            let times = self.block_times(at).with(occurred_at);
+            stored &= self.blocks.set(at + 1, times.min.cast_unsigned())
+                && self.blocks.set(at + 2, times.max.cast_unsigned());
+        }
+        let place = at + shape.head_words() + (count - shape.first_index) as usize;
+        stored &= self.blocks.set(place, pack_posting(posting));
+        stored && self.slots.set(slot.0 as usize * SLOT_WORDS + 1, pack(count + 1, newest))
+    }
+
+    fn new_block(&self, shape: Shape, previous: u32) -> Option<u32> {
+        let used = self.used.load(Ordering::Relaxed);
+        let at = Chunked::<AtomicU64>::place(high_half(used) as usize, shape.words());
+        let block = u32::try_from(at).ok().filter(|block| *block != NO_BLOCK)?;
+        let end = u32::try_from(at + shape.words()).ok()?;
+        self.used.store(pack(low_half(used), end), Ordering::Relaxed);
+        let mut stored = self.blocks.set(at, u64::from(previous));
+        if shape.timed {
+            stored &= self.blocks.set(at + 1, TimeRange::EMPTY.min.cast_unsigned())
+                && self.blocks.set(at + 2, TimeRange::EMPTY.max.cast_unsigned());
+        }
+        stored.then_some(block)
+    }
+
+    fn block_times(&self, at: usize) -> TimeRange {
+        TimeRange { min: self.blocks.get(at + 1).cast_signed(), max: self.blocks.get(at + 2).cast_signed() }
+    }
+
+    fn slot_word(&self, slot: Slot, word: usize) -> u64 {
+        self.slots.get(slot.0 as usize * SLOT_WORDS + word)
+    }
+
+    /// How many postings the user has here, and the newest block: one load, so that they fit each other.
+    fn counts(&self, slot: Slot) -> (u32, u32) {
+        let packed = self.slot_word(slot, 1);
+        (low_half(packed), high_half(packed))
+    }
+
+    fn posting(&self, slot: Slot, newest_block: u32, index: u32) -> Posting {
+        if index == 0 {
+            return unpack_posting(self.slot_word(slot, 2));
+        }
+        let shape = Shape::holding(index);
+        let place = newest_block as usize + shape.head_words() + (index - shape.first_index) as usize;
+        unpack_posting(self.blocks.get(place))
+    }
+
+    /// A user's postings whose ordinal is below `published`, or `None` without any.
+    pub(crate) fn user(&self, user: Fingerprint, published: u64) -> Option<TailUser<'_>> {
+        let slot = self.slot(user)?;
+        let (mut count, mut newest) = self.counts(slot);
+        // The writer may be ahead of what it has published, by a batch at most.
+        while count > 0 && u64::from(self.posting(slot, newest, count - 1).ordinal) >= published {
+            count -= 1;
+            if count > 0 && Shape::holding(count).first_index == count {
+                newest = low_half(self.blocks.get(newest as usize));
+            }
+        }
+        (count > 0).then_some(TailUser { tail: self, slot, count, newest })
+    }
+
+    /// Every user with a slot, in no order.
+    pub(crate) fn users(&self) -> Vec<(Fingerprint, Slot)> {
+        self.users.iter().map(|entry| (*entry.key(), Slot(*entry.value()))).collect()
+    }
+
+    /// How many users there are.
+    pub(crate) fn user_count(&self) -> usize {
+        self.users.len()
+    }
+
+    /// A slot's postings without looking at the published tail: for sealing, when nobody writes any more.
+    pub(crate) fn sealed_user(&self, slot: Slot) -> TailUser<'_> {
+        let (count, newest) = self.counts(slot);
+        TailUser { tail: self, slot, count, newest }
+    }
+
+    /// About the bytes of memory that the index takes.
+    pub(crate) fn bytes(&self) -> usize {
+        // A bucket of the map is a key, a value and a control byte; it fills at most seven of eight.
+        let map = self.users.capacity() * 8 / 7 * (size_of::<(Fingerprint, u32)>() + 1);
+        map + self.slots.bytes() + self.blocks.bytes() + self.actions.bytes() + self.services.bytes()
+    }
+}
+
+/// A user's postings in a tail.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TailUser<'t> {
+    tail: &'t TailIndex,
+    slot: Slot,
+    count: u32,
+    newest: u32,
+}
+
+impl TailUser<'_> {
+    /// How many events the user had before this tail.
+    pub(crate) fn count_before(&self) -> u64 {
+        self.tail.slot_word(self.slot, 0)
+    }
+
+    /// How many the user has in it.
+    pub(crate) fn count(&self) -> u32 {
+        self.count
+    }
+
+    /// The ordinal of the newest.
+    pub(crate) fn last_ordinal(&self) -> u32 {
+        self.tail.posting(self.slot, self.newest, self.count - 1).ordinal
+    }
+
+    /// Offers the postings in the range that pass the selection to the sink.
+    pub(crate) fn walk(
+        &self,
+        range: Range,
+        selection: &Selection,
+        sink: &mut Sink<'_>,
+    ) -> Result<ControlFlow<()>> {
+        match range.direction {
+            Direction::NewestFirst => {
+                let mut block = self.newest;
+                let mut end = self.count;
+                while end > 1 {
+                    let shape = Shape::holding(end - 1);
+                    if shape.first_index < range.to && self.visit(block, shape, range, selection, sink)?.is_break()
+                    {
+                        return Ok(ControlFlow::Break(()));
+                    }
+                    if shape.first_index <= range.from {
+                        return Ok(ControlFlow::Continue(()));
+                    }
+                    block = low_half(self.tail.blocks.get(block as usize));
+                    end = shape.first_index;
+                }
+                self.visit_first(range, selection, sink)
+            }
+            Direction::OldestFirst => {
+                if self.visit_first(range, selection, sink)?.is_break() {
+                    return Ok(ControlFlow::Break(()));
+                }
+                // The links lead back only: note the way, then go it in the other direction.
+                let mut way = Vec::new();
+                let mut block = self.newest;
+                let mut end = self.count;
+                while end > 1 && end > range.from {
+                    let shape = Shape::holding(end - 1);
+                    way.push((block, shape));
+                    block = low_half(self.tail.blocks.get(block as usize));
+                    end = shape.first_index;
+                }
+                for (block, shape) in way.into_iter().rev() {
+                    if shape.first_index >= range.to {
+                        break;
+                    }
+                    if self.visit(block, shape, range, selection, sink)?.is_break() {
+                        return Ok(ControlFlow::Break(()));
+                    }
+                }
+                Ok(ControlFlow::Continue(()))
+            }
+        }
+    }
+
+    fn visit_first(
+        &self,
+        range: Range,
+        selection: &Selection,
+        sink: &mut Sink<'_>,
+    ) -> Result<ControlFlow<()>> {
+        let postings = [unpack_posting(self.tail.slot_word(self.slot, 2))];
+        let block = Block { postings: &postings, first_index: 0, times: None };
+        offer(&block, range, selection, self.tail.base, self.count_before(), sink)
+    }
+
+    fn visit(
+        &self,
+        block: u32,
+        shape: Shape,
+        range: Range,
+        selection: &Selection,
+        sink: &mut Sink<'_>,
+    ) -> Result<ControlFlow<()>> {
+        let at = block as usize;
+        let mask = mask_of(self.tail.blocks.get(at));
+        if !selection.may_match(mask) {
+            return Ok(ControlFlow::Continue(()));
+        }
+        let mut postings = [Posting { ordinal: 0, tags: Tags(0) }; BLOCK_POSTINGS_MAX];
+        let here = (self.count - shape.first_index).min(shape.postings) as usize;
+        let cells = self.tail.blocks.slice(at + shape.head_words(), here);
+        for (posting, cell) in postings.iter_mut().zip(cells) {
+            *posting = unpack_posting(cell.get());
+        }
+        let block = Block {
+            postings: postings.get(..cells.len()).unwrap_or_default(),
+            first_index: shape.first_index,
+            times: shape.timed.then(|| self.tail.block_times(at)),
+        };
+        offer(&block, range, selection, self.tail.base, self.count_before(), sink)
+    }
+
+    /// All postings, oldest first.
+    pub(crate) fn postings(&self) -> Vec<Posting> {
+        let mut postings = Vec::with_capacity(self.count as usize);
+        let mut block = self.newest;
+        let mut end = self.count;
+        while end > 1 {
+            let shape = Shape::holding(end - 1);
+            for index in (shape.first_index..end).rev() {
+                let place = block as usize + shape.head_words() + (index - shape.first_index) as usize;
+                postings.push(unpack_posting(self.tail.blocks.get(place)));
+            }
+            block = low_half(self.tail.blocks.get(block as usize));
+            end = shape.first_index;
+        }
+        postings.push(unpack_posting(self.tail.slot_word(self.slot, 2)));
+        postings.reverse();
+        postings
+    }
+}
+
+/// The tag mask in the first word of a block, above the link.
+const fn mask_of(head: u64) -> TagMask {
+    let [low, high, ..] = (head >> 32).to_le_bytes();
+    TagMask(u16::from_le_bytes([low, high]))
+}
+
+const fn pack(low: u32, high: u32) -> u64 {
+    low as u64 | (high as u64) << 32
+}
+
+const fn low_half(word: u64) -> u32 {
+    let [a, b, c, d, ..] = word.to_le_bytes();
+    u32::from_le_bytes([a, b, c, d])
+}
+
+const fn high_half(word: u64) -> u32 {
+    low_half(word >> 32)
+}
+
+const fn pack_posting(posting: Posting) -> u64 {
+    pack(posting.ordinal, posting.tags.0)
+}
+
+const fn unpack_posting(word: u64) -> Posting {
+    Posting { ordinal: low_half(word), tags: Tags(high_half(word)) }
+}

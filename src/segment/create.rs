@@ -1,0 +1,62 @@
+//! Makes segment files: allocated whole, header written and synced, so that a writer can begin at once.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::record::Salt;
+use crate::format::segment::{HEADER_BYTES, Header};
+use crate::io::{Disk, DiskFile, parent};
+
+/// The smallest segment, and the first of every shard.
+pub(crate) const SEGMENT_BYTES_MIN: u64 = 1 << 20;
+
+/// The largest segment: a record's offset fits 32 bits, a posting's ordinal too.
+pub(crate) const SEGMENT_BYTES_MAX: u64 = 1 << 30;
+
+/// The name of a segment's log.
+pub(crate) fn log_path(shard_dir: &Path, id: u64) -> PathBuf {
+    shard_dir.join(format!("{id:016}.log"))
+}
+
+/// The name of a segment's index run.
+pub(crate) fn run_path(shard_dir: &Path, id: u64) -> PathBuf {
+    shard_dir.join(format!("{id:016}.run"))
+}
+
+/// A random salt.
+pub(crate) fn new_salt() -> Result<Salt> {
+    getrandom::u64()
+        .map(Salt)
+        .map_err(|error| Error::new(ErrorKind::Io, format!("cannot get random bytes: {error}")))
+}
+
+/// Makes a segment's file under `path`, synced, its name synced too.
+pub(crate) fn create_file(disk: &dyn Disk, path: &Path, header: &Header) -> Result<Arc<dyn DiskFile>> {
+    let file = disk.allocate(path, header.file_bytes)?;
+    let written = file
+        .write_all_at(0, &header.encode())
+        .and_then(|()| file.sync_data())
+        .and_then(|()| disk.sync_dir(parent(path)));
+    if let Err(error) = written {
+        // Its space is of more use to others.
+        let _ = disk.remove(path);
+        return Err(error);
+    }
+    Ok(file)
+}
+
+/// Reads and checks a segment file's header.
+pub(crate) fn read_header(file: &dyn DiskFile) -> Result<Header> {
+    let mut bytes = [0; HEADER_BYTES];
+    file.read_exact_at(0, &mut bytes)?;
+    let header = Header::decode(&bytes).map_err(crate::format::located(file.path(), 0))?;
+    if header.file_bytes != file.len() {
+        return Err(Error::corruption(
+            file.path(),
+            file.len().min(header.file_bytes),
+            format!("the file has {} bytes instead of {}", file.len(), header.file_bytes),
+        ));
+    }
+    Ok(header)
+}

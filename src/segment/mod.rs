@@ -1,0 +1,337 @@
+//! The append-only log of one shard, a file at a time: mapped and growing while active, mapped and read-only when
+//! sealed.
+//!
+//! Owns where a record lies and whether its bytes are intact. Must not know users, indexes or other segments.
+
+pub(crate) mod create;
+pub(crate) mod scan;
+pub(crate) mod seal;
+
+use std::path::Path;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::bytes::u32_at;
+use crate::format::record::{self, Salt};
+use crate::format::segment::{FloorSlot, Footer, Header, RECORDS_START, SLOT_OFFSETS};
+use crate::io::chunked::Chunked;
+use crate::io::mmap::{Appender, SegmentMap};
+use crate::io::{Access, DiskFile};
+
+/// The shortest record: an envelope and a leaf of no fields.
+pub(crate) const RECORD_BYTES_MIN: u64 = record::record_bytes(96) as u64;
+
+/// One segment of a shard's log, readable by any thread.
+#[derive(Debug)]
+pub(crate) struct Segment {
+    file: Arc<dyn DiskFile>,
+    map: Arc<SegmentMap>,
+    header: Header,
+    /// The first record's shard sequence.
+    base: u64,
+    /// How many records readers may see.
+    published: AtomicU64,
+    offsets: Offsets,
+    /// Which records' checksums were compared since the segment was opened.
+    checked: Checked,
+    /// After a failed sync: what the kernel may forget, from this offset on.
+    rescued: OnceLock<Rescued>,
+    slot_counter: AtomicU64,
+}
+
+/// Where each record begins.
+#[derive(Debug)]
+enum Offsets {
+    Growing(Chunked<AtomicU32>),
+    Sealed(Footer),
+}
+
+/// Whether a record's checksum needs to be compared before it is shown.
+#[derive(Debug)]
+enum Checked {
+    /// This process wrote or has compared every record.
+    All,
+    /// One bit for each record.
+    Bits(Box<[AtomicU64]>),
+}
+
+#[derive(Debug)]
+struct Rescued {
+    from: usize,
+    bytes: Vec<u8>,
+}
+
+impl Segment {
+    /// A segment that is being written or replayed: nothing is published yet.
+    pub(crate) fn growing(file: Arc<dyn DiskFile>, map: Arc<SegmentMap>, header: Header, base: u64) -> Self {
+        Self {
+            file,
+            map,
+            header,
+            base,
+            published: AtomicU64::new(0),
+            offsets: Offsets::Growing(Chunked::new(records_max(&header))),
+            checked: Checked::All,
+            rescued: OnceLock::new(),
+            slot_counter: AtomicU64::new(1),
+        }
+    }
+
+    /// A sealed segment that an earlier process wrote.
+    pub(crate) fn sealed(
+        file: Arc<dyn DiskFile>,
+        map: Arc<SegmentMap>,
+        header: Header,
+        footer: Footer,
+    ) -> Self {
+        let words = usize::try_from(footer.count / 64 + 1).unwrap_or_default();
+        Self {
+            file,
+            map,
+            header,
+            base: footer.base,
+            published: AtomicU64::new(footer.count),
+            offsets: Offsets::Sealed(footer),
+            checked: Checked::Bits((0..words).map(|_| AtomicU64::new(0)).collect()),
+            rescued: OnceLock::new(),
+            slot_counter: AtomicU64::new(0),
+        }
+    }
+
+    /// The same segment after this process has sealed it: the mapping stays, with its pages.
+    pub(crate) fn into_sealed(&self, footer: Footer) -> Self {
+        Self {
+            file: Arc::clone(&self.file),
+            map: Arc::clone(&self.map),
+            header: self.header,
+            base: self.base,
+            published: AtomicU64::new(footer.count),
+            offsets: Offsets::Sealed(footer),
+            checked: Checked::All,
+            rescued: OnceLock::new(),
+            slot_counter: AtomicU64::new(0),
+        }
+    }
+
+    pub(crate) fn header(&self) -> &Header {
+        &self.header
+    }
+
+    pub(crate) fn file(&self) -> &Arc<dyn DiskFile> {
+        &self.file
+    }
+
+    pub(crate) fn map(&self) -> &Arc<SegmentMap> {
+        &self.map
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.file.path()
+    }
+
+    pub(crate) fn salt(&self) -> Salt {
+        self.header.salt
+    }
+
+    /// The first record's shard sequence.
+    pub(crate) fn base(&self) -> u64 {
+        self.base
+    }
+
+    /// How many records readers may see.
+    #[inline]
+    pub(crate) fn published(&self) -> u64 {
+        self.published.load(Ordering::Acquire)
+    }
+
+    /// The most records that fit.
+    pub(crate) fn records_max(&self) -> usize {
+        records_max(&self.header)
+    }
+
+    /// One past the last record's shard sequence.
+    pub(crate) fn end(&self) -> u64 {
+        self.base + self.published()
+    }
+
+    /// The footer, of a sealed segment.
+    pub(crate) fn footer(&self) -> Option<&Footer> {
+        match &self.offsets {
+            Offsets::Sealed(footer) => Some(footer),
+            Offsets::Growing(_) => None,
+        }
+    }
+
+    /// The bytes of memory that it takes, besides the mapping.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        let offsets = match &self.offsets {
+            Offsets::Growing(offsets) => offsets.bytes(),
+            Offsets::Sealed(_) => 0,
+        };
+        let checked = match &self.checked {
+            Checked::Bits(bits) => size_of_val(&**bits),
+            Checked::All => 0,
+        };
+        offsets + checked + self.rescued.get().map_or(0, |rescued| rescued.bytes.len())
+    }
+
+    /// Notes where record `ordinal` begins. The writer's; before the record is published.
+    #[must_use]
+    pub(crate) fn note_offset(&self, ordinal: u64, offset: usize) -> bool {
+        match (&self.offsets, usize::try_from(ordinal), u32::try_from(offset)) {
+            (Offsets::Growing(offsets), Ok(ordinal), Ok(offset)) => offsets.set(ordinal, offset),
+            _ => false,
+        }
+    }
+
+    /// Lets readers see the first `count` records. The bytes must have been published before.
+    #[inline]
+    pub(crate) fn publish(&self, count: u64) {
+        self.published.store(count, Ordering::Release);
+    }
+
+    /// Where record `ordinal` begins.
+    #[inline]
+    pub(crate) fn offset_of(&self, ordinal: u64) -> Option<usize> {
+        let ordinal = usize::try_from(ordinal).ok()?;
+        let offset = match &self.offsets {
+            Offsets::Growing(offsets) => offsets.get(ordinal),
+            Offsets::Sealed(footer) => {
+                let sidecar = usize::try_from(footer.sidecar_offset).ok()?;
+                u32_at(self.map.get(sidecar + ordinal.checked_mul(4)?, 4)?, 0)?
+            }
+        };
+        Some(offset as usize)
+    }
+
+    /// Asks the processor for the record's first lines.
+    #[inline]
+    pub(crate) fn prefetch(&self, offset: usize) {
+        self.map.prefetch(offset);
+        self.map.prefetch(offset + 64);
+        self.map.prefetch(offset + 128);
+    }
+
+    /// The leaf of the record `sequence`, intact.
+    ///
+    /// Its checksum is compared once; that it is the record asked for, every time.
+    pub(crate) fn leaf(&self, sequence: u64) -> Result<&[u8]> {
+        let ordinal = sequence.wrapping_sub(self.base);
+        if ordinal >= self.published() {
+            return Err(Error::at(ErrorKind::InvalidOption, self.path(), format!("no record {sequence} here")));
+        }
+        let offset = self.offset_of(ordinal).unwrap_or_default();
+        self.leaf_at(ordinal, offset)
+    }
+
+    /// The leaf of record `ordinal`, which begins at `offset`.
+    #[inline]
+    pub(crate) fn leaf_at(&self, ordinal: u64, offset: usize) -> Result<&[u8]> {
+        let damaged = |message: &str| self.damaged(offset, ordinal, message);
+        let bytes = self.bytes_from(offset).ok_or_else(|| damaged("the record's offset is out of range"))?;
+        let leaf = if self.is_checked(ordinal) {
+            record::leaf(bytes).map_err(|error| damaged(&error.to_string()))?
+        } else {
+            let verified = record::verify(bytes, self.header.salt, offset as u64);
+            let (_, leaf) = verified.map_err(|error| damaged(&error.to_string()))?;
+            self.set_checked(ordinal);
+            leaf
+        };
+        if leaf.first_chunk().map(|sequence| u64::from_le_bytes(*sequence)) != Some(self.base + ordinal) {
+            return Err(damaged("another record lies in this one's place"));
+        }
+        Ok(leaf)
+    }
+
+    /// The published bytes from a record's beginning on.
+    #[inline]
+    fn bytes_from(&self, offset: usize) -> Option<&[u8]> {
+        if let Some(rescued) = self.rescued.get()
+            && let Some(bytes) = offset.checked_sub(rescued.from).and_then(|at| rescued.bytes.get(at..))
+            && !bytes.is_empty()
+        {
+            return Some(bytes);
+        }
+        self.map.get_from(offset)
+    }
+
+    #[cold]
+    fn damaged(&self, offset: usize, ordinal: u64, message: &str) -> Error {
+        let message = format!("record {} is damaged ({message})", self.base + ordinal);
+        Error::corruption(self.path(), offset as u64, message)
+    }
+
+    #[inline]
+    fn is_checked(&self, ordinal: u64) -> bool {
+        match &self.checked {
+            Checked::All => true,
+            Checked::Bits(bits) => usize::try_from(ordinal / 64)
+                .ok()
+                .and_then(|word| bits.get(word))
+                .is_some_and(|word| word.load(Ordering::Relaxed) & 1 << (ordinal % 64) != 0),
+        }
+    }
+
+    fn set_checked(&self, ordinal: u64) {
+        if let Checked::Bits(bits) = &self.checked
+            && let Some(word) = usize::try_from(ordinal / 64).ok().and_then(|word| bits.get(word))
+        {
+            word.fetch_or(1 << (ordinal % 64), Ordering::Relaxed);
+        }
+    }
+
+    /// Compares every record's checksum, whether it was before or not; hands each leaf to `visit`.
+    pub(crate) fn verify(&self, mut visit: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
+        for ordinal in 0..self.published() {
+            let offset = self.offset_of(ordinal).unwrap_or_default();
+            let bytes = self.bytes_from(offset).unwrap_or_default();
+            record::verify(bytes, self.header.salt, offset as u64)
+                .map_err(|error| self.damaged(offset, ordinal, &error.to_string()))?;
+            visit(self.leaf_at(ordinal, offset)?)?;
+        }
+        Ok(())
+    }
+
+    /// The writer of this segment; `None` if it was taken.
+    pub(crate) fn appender(&self) -> Option<Appender> {
+        self.map.appender()
+    }
+
+    /// After a failed sync: keeps what was not synced in memory, since the kernel may drop its pages.
+    pub(crate) fn rescue(&self, from_ordinal: u64) {
+        let published = self.published();
+        if from_ordinal < published
+            && let Some(from) = self.offset_of(from_ordinal)
+            && let Some(bytes) = self.map.get_from(from)
+        {
+            // Only the first failure counts: later ones find less that is known to be good.
+            let _ = self.rescued.set(Rescued { from, bytes: bytes.to_vec() });
+        }
+    }
+
+    /// Writes what is known to be durable into the older of the two slots. Durable with the next sync.
+    pub(crate) fn write_slot(&self, floor: u64, clean: bool) -> Result<()> {
+        let counter = self.slot_counter.fetch_add(1, Ordering::Relaxed).max(1);
+        let slot = FloorSlot { counter, floor, clean };
+        let [even, odd] = SLOT_OFFSETS;
+        let place = if counter % 2 == 0 { even } else { odd };
+        self.file.write_all_at(place, &slot.encode(self.header.salt))
+    }
+
+    /// Continues the numbering of slots behind those that were found.
+    pub(crate) fn continue_slots_after(&self, counter: u64) {
+        self.slot_counter.store(counter.saturating_add(1), Ordering::Relaxed);
+    }
+}
+
+fn records_max(header: &Header) -> usize {
+    usize::try_from(header.file_bytes / RECORD_BYTES_MIN).unwrap_or(usize::MAX)
+}
+
+/// Maps a segment's file; the first `published` bytes of it may be read.
+pub(crate) fn map_file(file: &Arc<dyn DiskFile>, published: u64, access: Access) -> Result<Arc<SegmentMap>> {
+    let map = file.map(RECORDS_START, published, access)?;
+    map.advise_random();
+    Ok(map)
+}

@@ -1,0 +1,133 @@
+//! Reads a segment that was not sealed, after a crash or a clean close: which records are intact, what lies behind
+//! them, what was known to be durable.
+//!
+//! Owns what the bytes say. What follows from it (rollback, refusal) is the shard's to decide.
+
+use std::sync::Arc;
+
+use crate::error::Result;
+use crate::format::bytes::u64_at;
+use crate::format::record::{self, Salt};
+use crate::format::segment::{FloorSlot, RECORDS_START, SLOT_BYTES, SLOT_OFFSETS};
+use crate::io::mmap::SegmentMap;
+use crate::io::{Access, DiskFile};
+
+/// What was found in an unsealed segment.
+#[derive(Debug)]
+pub(crate) struct Scan {
+    /// The offsets of the intact records from the first on, without a hole.
+    pub(crate) offsets: Vec<u32>,
+    /// The sequence of the first.
+    pub(crate) base: u64,
+    /// Where the last of them ends.
+    pub(crate) end_offset: u64,
+    /// The highest durable floor in any intact record or slot.
+    pub(crate) floor: u64,
+    /// The highest sequence of an intact record behind the first damaged place, plus one.
+    pub(crate) beyond: Option<u64>,
+    /// Bytes other than zero lie behind the last intact record.
+    pub(crate) dirty: bool,
+    /// How many of the last records belong to an atomic group that isn't whole.
+    pub(crate) open_group: u64,
+    /// The newer slot.
+    pub(crate) slot: Option<FloorSlot>,
+}
+
+impl Scan {
+    /// How many intact records there are.
+    pub(crate) fn count(&self) -> u64 {
+        self.offsets.len() as u64
+    }
+
+    /// One past the last intact record's sequence.
+    pub(crate) fn end(&self) -> u64 {
+        self.base + self.count()
+    }
+
+    /// Whether the segment was closed cleanly and nothing was written since.
+    pub(crate) fn is_clean(&self) -> bool {
+        self.slot.is_some_and(|slot| slot.clean && slot.floor == self.end())
+            && self.beyond.is_none()
+            && self.open_group == 0
+    }
+}
+
+/// Reads the newer of the two floor slots.
+pub(crate) fn read_slot(file: &dyn DiskFile, salt: Salt) -> Result<Option<FloorSlot>> {
+    let mut newest: Option<FloorSlot> = None;
+    for offset in SLOT_OFFSETS {
+        let mut bytes = [0; SLOT_BYTES];
+        file.read_exact_at(offset, &mut bytes)?;
+        if let Some(slot) = FloorSlot::decode(&bytes, salt)
+            && newest.is_none_or(|newest| slot.counter > newest.counter)
+        {
+            newest = Some(slot);
+        }
+    }
+    Ok(newest)
+}
+
+/// Scans the whole segment. `base` is the sequence that its first record must have.
+pub(crate) fn scan(file: &Arc<dyn DiskFile>, salt: Salt, base: u64) -> Result<Scan> {
+    let slot = read_slot(&**file, salt)?;
+    // All bytes may be read: nobody writes to an unsealed segment while it is scanned.
+    let map = file.map(RECORDS_START, file.len(), Access::Read)?;
+    let start = usize::try_from(RECORDS_START).unwrap_or(usize::MAX);
+    let mut scan = Scan {
+        offsets: Vec::new(),
+        base,
+        end_offset: RECORDS_START,
+        floor: slot.map_or(0, |slot| slot.floor),
+        beyond: None,
+        dirty: false,
+        open_group: 0,
+        slot,
+    };
+    let mut offset = start;
+    while let Some((record, envelope)) = intact(&map, salt, offset, Some(scan.end())) {
+        scan.offsets.push(u32::try_from(offset).unwrap_or(u32::MAX));
+        scan.floor = scan.floor.max(envelope.durable_floor);
+        let place = u64::from(envelope.group_index) + 1;
+        scan.open_group = if place == u64::from(envelope.group_count) { 0 } else { place };
+        offset += record;
+    }
+    scan.end_offset = offset as u64;
+    let closed = scan.slot.is_some_and(|slot| slot.clean && slot.floor == scan.end());
+    if !closed {
+        look_behind(&map, salt, offset, &mut scan);
+    }
+    Ok(scan)
+}
+
+/// Looks for anything behind the last intact record: after a power cut, pages reach the disk in any order.
+fn look_behind(map: &SegmentMap, salt: Salt, from: usize, scan: &mut Scan) {
+    let bytes = map.get_from(from).unwrap_or_default();
+    let Some(first) = bytes.iter().position(|byte| *byte != 0) else { return };
+    scan.dirty = true;
+    let mut offset = from + first / 8 * 8;
+    while offset < map.len() {
+        match intact(map, salt, offset, None) {
+            Some((record, envelope)) => {
+                let sequence = map.get(offset + record::ENVELOPE_BYTES, 8).and_then(|leaf| u64_at(leaf, 0));
+                scan.beyond = scan.beyond.max(sequence.map(|sequence| sequence.saturating_add(1)));
+                scan.floor = scan.floor.max(envelope.durable_floor);
+                offset += record;
+            }
+            None => offset += 8,
+        }
+    }
+}
+
+/// The length and envelope of the record at `offset`, if it is intact and has the expected sequence.
+fn intact(
+    map: &SegmentMap,
+    salt: Salt,
+    offset: usize,
+    sequence: Option<u64>,
+) -> Option<(usize, record::Envelope)> {
+    let bytes = map.get_from(offset)?;
+    let (envelope, leaf) = record::verify(bytes, salt, offset as u64).ok()?;
+    let plausible = envelope.group_index < envelope.group_count
+        && sequence.is_none_or(|sequence| u64_at(leaf, 0) == Some(sequence));
+    plausible.then_some((record::record_bytes(leaf.len()), envelope))
+}

@@ -1,0 +1,115 @@
+//! A shard in a process that reads beside the writer: opens what is there, and follows the published tail.
+//!
+//! Owns no file and changes none. How far it may read, the live file says while a writer runs; without one, the durable
+//! floor, since what lies above it may be rolled back.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::recovery::{open_listed, open_sealed, read_manifest};
+use super::replay::replay;
+use super::view::{ShardView, Source};
+use super::{Context, Opened, Shard};
+use crate::error::{Error, Result};
+use crate::format::manifest::Rollback;
+use crate::format::record;
+use crate::format::segment::RECORDS_START;
+use crate::ids::ShardId;
+use crate::index::tail::TailIndex;
+use crate::io::Access;
+use crate::segment::scan::scan;
+use crate::segment::{Segment, map_file};
+
+/// How far a follower may read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Extent {
+    /// A writer runs, and has published this much.
+    Published(u64),
+    /// No writer runs: what is known to be durable.
+    Durable,
+}
+
+/// Opens a shard for reading.
+///
+/// Says also whether records above the durable floor were left out, which a recovery would make readable.
+pub(crate) fn open(
+    context: &Context,
+    dir: &Path,
+    shard: ShardId,
+    extent: Extent,
+) -> Result<(Opened, bool)> {
+    let manifest = read_manifest(context, dir, shard)?;
+    let sealed = open_sealed(context, dir, shard, &manifest)?;
+    let unsealed: Vec<_> = manifest.segments.iter().filter(|entry| !entry.sealed).collect();
+    let mut opened = Vec::new();
+    let mut floor = sealed.end;
+    let mut left_out = false;
+    let mut base = sealed.end;
+    for entry in &unsealed {
+        let (file, header) = open_listed(context, dir, shard, entry)?;
+        if extent == Extent::Durable {
+            let found = scan(&file, header.salt, base)?;
+            floor = floor.max(found.floor);
+            left_out |= found.dirty;
+            base = found.end();
+        }
+        opened.push((file, header));
+    }
+    let bound = match extent {
+        Extent::Published(end) => end,
+        Extent::Durable => {
+            left_out |= base > floor;
+            floor
+        }
+    };
+    let rollbacks: Arc<[Rollback]> = manifest.rollbacks.clone().into();
+    let mut view =
+        ShardView { shard, segments: sealed.segments, sources: sealed.sources, rollbacks };
+    let mut users_total = sealed.users_total;
+    let mut end = sealed.end;
+    for (file, header) in opened {
+        if end > bound {
+            break;
+        }
+        let map = map_file(&file, RECORDS_START, Access::Read)?;
+        let segment = Arc::new(Segment::growing(file, map, header, end));
+        let tail = Arc::new(TailIndex::new(end, segment.records_max()));
+        users_total += catch_up(context, &segment, &tail, bound)?;
+        end = segment.end();
+        view.sources.push(Source::Tail(tail, Arc::clone(&segment)));
+        view.segments.push(segment);
+    }
+    if end < bound {
+        let message = format!("shard {shard} ends at {end}, though {bound} records were published");
+        let path = view.segments.last().map_or(dir, |segment| segment.path());
+        return Err(Error::corruption(path, 0, message));
+    }
+    let opened = Opened { view, manifest, writer: None, frozen: Vec::new(), durable: floor, users_total };
+    Ok((opened, left_out))
+}
+
+/// Takes in the records of `segment` up to the shard sequence `bound`, as far as they lie in it. Says how many users are
+/// new.
+fn catch_up(context: &Context, segment: &Segment, tail: &TailIndex, bound: u64) -> Result<u64> {
+    let mut ordinal = segment.published();
+    let mut offset = match ordinal.checked_sub(1) {
+        None => usize::try_from(RECORDS_START).unwrap_or_default(),
+        Some(last) => {
+            let at = segment.offset_of(last).unwrap_or_default();
+            at + record::record_bytes(segment.leaf_at(last, at)?.len())
+        }
+    };
+    // The writer has published these bytes; how far, only the records themselves say.
+    let _ = segment.map().publish_up_to(segment.map().len());
+    let mut offsets = Vec::new();
+    while segment.base() + ordinal + (offsets.len() as u64) < bound {
+        let bytes = segment.map().get_from(offset).unwrap_or_default();
+        let Ok((_, leaf)) = record::verify(bytes, segment.salt(), offset as u64) else { break };
+        offsets.push(u32::try_from(offset).unwrap_or(u32::MAX));
+        offset += record::record_bytes(leaf.len());
+    }
+    let replayed = replay(&context.key, segment, tail, ordinal, &offsets)?;
+    ordinal += offsets.len() as u64;
+    debug_assert_eq!(ordinal, segment.published(), "every record that was found is published");
+    Ok(replayed.new_users)
+}

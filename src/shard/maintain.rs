@@ -1,0 +1,262 @@
+//! What a shard does behind its writer's back: the next segment's file, pages ahead of the tail, sealing.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::view::Source;
+use super::{Frozen, Job, Shard};
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::located;
+use crate::format::manifest::{SegmentEntry, ShardManifest};
+use crate::format::run::Dictionaries;
+use crate::format::segment::{Header, RECORDS_START};
+use crate::index::builder::{RunBuilder, RunScope, UserPostings};
+use crate::index::run::Run;
+use crate::io::{Access, DiskFile, Mode, replace_file};
+use crate::segment::create::{SEGMENT_BYTES_MIN, create_file, log_path, new_salt, run_path};
+use crate::segment::seal::seal;
+
+/// How far ahead of the tail pages are made present. Small enough that few of them are synced as zeros first, large
+/// enough for 25 ms at 80 MB/s.
+pub(crate) const POPULATE_BYTES: usize = 2 << 20;
+
+/// The name of a shard's manifest in its directory.
+pub(crate) const MANIFEST_NAME: &str = "MANIFEST";
+
+/// Where the next segment's file is on its way to be.
+#[derive(Debug, Default)]
+pub(crate) enum Preparation {
+    #[default]
+    Idle,
+    Running,
+    Ready(Arc<dyn DiskFile>, Header),
+}
+
+impl Shard {
+    /// Does a job.
+    pub(crate) fn run(&self, job: Job) -> Result<()> {
+        if self.is_closed() || self.poison().is_some() {
+            return Ok(());
+        }
+        match job {
+            Job::Prepare => self.prepare(),
+            Job::Populate => {
+                self.populate();
+                Ok(())
+            }
+            Job::Seal => {
+                while !self.frozen.lock().is_empty() && !self.is_closed() {
+                    self.seal_oldest()?;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Makes the next segment's file, unless it is there or under way.
+    pub(crate) fn prepare(&self) -> Result<()> {
+        {
+            let mut preparation = self.preparation.lock();
+            if !matches!(*preparation, Preparation::Idle) {
+                return Ok(());
+            }
+            *preparation = Preparation::Running;
+        }
+        let made = self.make_segment();
+        let mut preparation = self.preparation.lock();
+        let outcome = match made {
+            Ok((file, header)) => {
+                *preparation = Preparation::Ready(file, header);
+                Ok(())
+            }
+            Err(error) => {
+                *preparation = Preparation::Idle;
+                Err(error)
+            }
+        };
+        drop(preparation);
+        self.preparation_done.notify_all();
+        outcome
+    }
+
+    /// The next segment's file: waits for it if it is under way, makes it if it isn't.
+    pub(crate) fn take_prepared(&self) -> Result<(Arc<dyn DiskFile>, Header)> {
+        let mut preparation = self.preparation.lock();
+        loop {
+            match std::mem::take(&mut *preparation) {
+                Preparation::Ready(file, header) => return Ok((file, header)),
+                Preparation::Running => {
+                    *preparation = Preparation::Running;
+                    self.rollover_waits.fetch_add(1, Ordering::Relaxed);
+                    self.preparation_done.wait(&mut preparation);
+                }
+                Preparation::Idle => {
+                    // The background has failed or hasn't begun. Here a full disk reaches the caller as an error.
+                    drop(preparation);
+                    self.rollover_waits.fetch_add(1, Ordering::Relaxed);
+                    self.prepare()?;
+                    preparation = self.preparation.lock();
+                }
+            }
+            if let Some(error) = self.refusal() {
+                return Err(error);
+            }
+        }
+    }
+
+    /// Creates, populates and lists a new segment. Everything is durable when it returns.
+    fn make_segment(&self) -> Result<(Arc<dyn DiskFile>, Header)> {
+        let mut manifest = self.manifest.lock();
+        let id = manifest.next_segment;
+        // A shard's segments grow by doubling, so that a small store is small.
+        let doubled = SEGMENT_BYTES_MIN << id.min(20);
+        let mut file_bytes = doubled.min(self.context.segment_bytes_max);
+        let (file, header) = loop {
+            let header = Header {
+                store_id: self.context.store_id,
+                shard: self.id.get(),
+                generation: 0,
+                segment: id,
+                file_bytes,
+                salt: new_salt()?,
+                created_at_micros: self.context.clock.wall_micros(),
+            };
+            match create_file(&*self.context.disk, &log_path(&self.dir, id), &header) {
+                Ok(file) => break (file, header),
+                // A nearly full disk may still have room for a smaller one.
+                Err(error) if error.kind() == ErrorKind::StorageFull && file_bytes > SEGMENT_BYTES_MIN => {
+                    file_bytes = (file_bytes / 2).max(SEGMENT_BYTES_MIN);
+                }
+                Err(error) => return Err(error),
+            }
+        };
+        let mut changed = manifest.clone();
+        changed.next_segment = id + 1;
+        changed.segments.push(SegmentEntry {
+            id,
+            generation: 0,
+            salt: header.salt.0,
+            file_bytes,
+            sealed: false,
+        });
+        if let Err(error) = self.write_manifest(&changed) {
+            // It may have reached the disk: an entry without a file would look like damage, so the file stays.
+            return Err(error);
+        }
+        *manifest = changed;
+        drop(manifest);
+        let map = file.map(RECORDS_START, RECORDS_START, Access::Write)?;
+        map.populate(0, POPULATE_BYTES);
+        if self.context.sync_ahead {
+            file.sync_data()?;
+        }
+        Ok((file, header))
+    }
+
+    /// Replaces the manifest on disk. The caller holds the lock.
+    pub(crate) fn write_manifest(&self, manifest: &ShardManifest) -> Result<()> {
+        let path = self.dir.join(MANIFEST_NAME);
+        let bytes = manifest.encode().map_err(located(&path, 0))?;
+        replace_file(&*self.context.disk, &path, &bytes, Mode::Shared)
+    }
+
+    /// Makes pages ahead of the tail present, and in a durable store written.
+    fn populate(&self) {
+        let view = self.view();
+        let Some(segment) = view.segments.last() else { return };
+        let Some(last) = segment.published().checked_sub(1) else { return };
+        let Some(offset) = segment.offset_of(last) else { return };
+        segment.map().populate(offset, 2 * POPULATE_BYTES);
+        if self.context.sync_ahead
+            && let Err(error) = segment.file().sync_data()
+        {
+            self.set_poisoned(&error);
+        }
+    }
+
+    /// Seals the oldest segment that was rolled over: footer, run, manifest, view, in this order.
+    pub(crate) fn seal_oldest(&self) -> Result<()> {
+        let _sealing = self.sealing.lock();
+        let Some(frozen) = self.frozen.lock().first().cloned() else { return Ok(()) };
+        let segment = &frozen.segment;
+        let (footer, times) = seal(segment, frozen.users_total).inspect_err(|error| {
+            // Records may be among what the sync lost. A full disk can't be the cause: the space was allocated.
+            if error.kind() != ErrorKind::Corruption {
+                self.set_poisoned(error);
+            }
+        })?;
+        let run = self.write_run(&frozen, &times)?;
+        self.mark_sealed(segment.header().segment)?;
+        let _ = segment.map().publish_up_to(segment.map().len());
+        let sealed = Arc::new(segment.into_sealed(footer));
+        self.change_view(|view| {
+            for slot in &mut view.segments {
+                if slot.base() == sealed.base() {
+                    *slot = Arc::clone(&sealed);
+                }
+            }
+            for source in &mut view.sources {
+                if matches!(source, Source::Tail(tail, _) if tail.base() == sealed.base()) {
+                    *source = run.clone().map_or_else(|| source.clone(), Source::Run);
+                }
+            }
+            if run.is_none() {
+                view.sources.retain(|source| !matches!(source, Source::Tail(tail, _) if tail.base() == sealed.base()));
+            }
+        });
+        self.frozen.lock().retain(|other| other.segment.base() != sealed.base());
+        // A courtesy to people with editors; the bytes are durable and published already.
+        let _ = sealed.file().set_read_only();
+        Ok(())
+    }
+
+    /// Writes the run of a full segment; none if no event in it has a user.
+    fn write_run(&self, frozen: &Frozen, times: &[i64]) -> Result<Option<Arc<Run>>> {
+        let segment = &frozen.segment;
+        let path = run_path(&self.dir, segment.header().segment);
+        let mut users = frozen.tail.users();
+        if users.is_empty() {
+            return Ok(None);
+        }
+        users.sort_unstable_by_key(|(user, _)| *user);
+        let scope = RunScope {
+            store_id: self.context.store_id,
+            shard: self.id.get(),
+            base: segment.base(),
+            records: segment.published(),
+            salt: segment.salt().0,
+            time_base: times.first().copied().unwrap_or_default(),
+        };
+        let mut builder = RunBuilder::new(scope, users.len());
+        let mut user_times = Vec::new();
+        for (user, slot) in users {
+            let postings = frozen.tail.sealed_user(slot);
+            let count_before = postings.count_before();
+            let postings = postings.postings();
+            user_times.clear();
+            user_times.extend(postings.iter().map(|posting| {
+                times.get(posting.ordinal as usize).copied().unwrap_or_default()
+            }));
+            builder.push(UserPostings { user, count_before, postings: &postings, times: &user_times })?;
+        }
+        let dictionaries =
+            Dictionaries { actions: frozen.tail.actions.names(), services: frozen.tail.services.names() };
+        let bytes = builder.finish(&dictionaries)?;
+        replace_file(&*self.context.disk, &path, &bytes, Mode::Shared)?;
+        let file = self.context.disk.open(&path, Access::Read)?;
+        let map = file.map(0, file.len(), Access::Read)?;
+        map.advise_random();
+        Ok(Some(Arc::new(Run::open(&path, map)?)))
+    }
+
+    fn mark_sealed(&self, id: u64) -> Result<()> {
+        let mut manifest = self.manifest.lock();
+        let mut changed = manifest.clone();
+        let entry = changed.segments.iter_mut().find(|entry| entry.id == id);
+        entry.ok_or_else(|| Error::new(ErrorKind::Corruption, format!("segment {id} is not in the manifest")))?.sealed =
+            true;
+        self.write_manifest(&changed)?;
+        *manifest = changed;
+        Ok(())
+    }
+}

@@ -1,0 +1,238 @@
+//! One shard: one writer under its lock, one published view, a manifest, and what recovery makes of it all.
+//!
+//! Owns the order of things: what is stored before what is published, synced before what is acknowledged, written
+//! before what is deleted. Must not know other shards, but for the committer, which syncs all of them together.
+
+pub(crate) mod commit;
+pub(crate) mod follow;
+pub(crate) mod maintain;
+pub(crate) mod recovery;
+pub(crate) mod replay;
+pub(crate) mod view;
+pub(crate) mod writer;
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use arc_swap::ArcSwap;
+use crossbeam_utils::CachePadded;
+use parking_lot::{Condvar, Mutex};
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::keys::IndexKey;
+use crate::format::manifest::ShardManifest;
+use crate::ids::ShardId;
+use crate::index::tail::TailIndex;
+use crate::io::clock::Clock;
+use crate::io::mmap::SharedWords;
+use crate::io::{Access, Disk};
+use crate::segment::Segment;
+use maintain::Preparation;
+use view::ShardView;
+use writer::Writer;
+
+/// What a shard needs of its store.
+#[derive(Clone, Debug)]
+pub(crate) struct Context {
+    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) key: Arc<IndexKey>,
+    pub(crate) store_id: [u8; 16],
+    pub(crate) segment_bytes_max: u64,
+    /// Chunks populated ahead are synced ahead too: pays where every commit is awaited.
+    pub(crate) sync_ahead: bool,
+    /// How many bytes of one shard may wait for a sync before its writers do.
+    pub(crate) unsynced_bytes_max: u64,
+    /// The published and durable tails, for other processes.
+    pub(crate) live: SharedWords,
+    pub(crate) access: Access,
+}
+
+/// Work that a shard leaves to the background.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Job {
+    /// Make the next segment's file.
+    Prepare,
+    /// Populate pages ahead of the tail.
+    Populate,
+    /// Seal what was rolled over.
+    Seal,
+}
+
+/// Where a shard's jobs go.
+pub(crate) trait Background: Send + Sync + std::fmt::Debug {
+    /// Takes a job; it may run at once, in the caller, or later. Never called with a shard's locks held.
+    fn submit(&self, shard: &Arc<Shard>, job: Job);
+}
+
+/// A segment that was rolled over and waits to be sealed.
+#[derive(Clone, Debug)]
+pub(crate) struct Frozen {
+    pub(crate) segment: Arc<Segment>,
+    pub(crate) tail: Arc<TailIndex>,
+    /// How many users the shard had seen when the segment ended.
+    pub(crate) users_total: u64,
+}
+
+/// How many rolled-over segments may wait to be sealed before writers wait: bounds the memory of their indexes.
+pub(crate) const FROZEN_MAX: usize = 4;
+
+/// One shard of a store.
+#[derive(Debug)]
+pub(crate) struct Shard {
+    pub(crate) id: ShardId,
+    pub(crate) context: Context,
+    pub(crate) dir: PathBuf,
+    view: ArcSwap<ShardView>,
+    /// The writer; `None` in a store opened for reading.
+    writer: CachePadded<Mutex<Option<Writer>>>,
+    /// Held while the view is replaced by one made from it.
+    view_change: Mutex<()>,
+    pub(crate) manifest: Mutex<ShardManifest>,
+    pub(crate) preparation: Mutex<Preparation>,
+    pub(crate) preparation_done: Condvar,
+    pub(crate) frozen: Mutex<Vec<Frozen>>,
+    /// Held while sealing, so that two threads don't seal the same segment.
+    pub(crate) sealing: Mutex<()>,
+    /// Segments that may hold records that are not synced, oldest first; the active one is always the last.
+    pub(crate) unsynced: Mutex<Vec<Arc<Segment>>>,
+    /// One past the last published sequence.
+    published: CachePadded<AtomicU64>,
+    /// One past the last sequence known to be on stable storage.
+    durable: CachePadded<AtomicU64>,
+    /// Bytes of records written, and how many of them were synced.
+    pub(crate) written_bytes: AtomicU64,
+    pub(crate) synced_bytes: AtomicU64,
+    /// The floor that the active segment's slot holds.
+    pub(crate) slot_floor: AtomicU64,
+    pub(crate) users_total: AtomicU64,
+    pub(crate) rollover_waits: AtomicU64,
+    poisoned: OnceLock<Error>,
+    closed: AtomicBool,
+}
+
+/// Everything that opening a shard found out.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    pub(crate) view: ShardView,
+    pub(crate) manifest: ShardManifest,
+    pub(crate) writer: Option<Writer>,
+    pub(crate) frozen: Vec<Frozen>,
+    pub(crate) durable: u64,
+    pub(crate) users_total: u64,
+}
+
+impl Shard {
+    pub(crate) fn new(id: ShardId, context: Context, dir: PathBuf, opened: Opened) -> Self {
+        let end = opened.view.end();
+        let unsynced = opened.view.segments.last().cloned().into_iter().collect();
+        let shard = Self {
+            id,
+            context,
+            dir,
+            view: ArcSwap::from_pointee(opened.view),
+            writer: CachePadded::new(Mutex::new(opened.writer)),
+            view_change: Mutex::new(()),
+            manifest: Mutex::new(opened.manifest),
+            preparation: Mutex::new(Preparation::Idle),
+            preparation_done: Condvar::new(),
+            frozen: Mutex::new(opened.frozen),
+            sealing: Mutex::new(()),
+            unsynced: Mutex::new(unsynced),
+            published: CachePadded::new(AtomicU64::new(end)),
+            durable: CachePadded::new(AtomicU64::new(opened.durable)),
+            written_bytes: AtomicU64::new(0),
+            synced_bytes: AtomicU64::new(0),
+            slot_floor: AtomicU64::new(0),
+            users_total: AtomicU64::new(opened.users_total),
+            rollover_waits: AtomicU64::new(0),
+            poisoned: OnceLock::new(),
+            closed: AtomicBool::new(false),
+        };
+        if shard.context.access == Access::Write {
+            shard.tell_published(end);
+            shard.tell_durable(opened.durable);
+        }
+        shard
+    }
+
+    /// The view as it is now; it stays as it is for as long as it is held.
+    #[inline]
+    pub(crate) fn view(&self) -> Arc<ShardView> {
+        self.view.load_full()
+    }
+
+    /// Replaces the view by a changed copy of it.
+    pub(crate) fn change_view(&self, change: impl FnOnce(&mut ShardView)) {
+        let _changing = self.view_change.lock();
+        let mut view = ShardView::clone(&self.view());
+        change(&mut view);
+        self.view.store(Arc::new(view));
+    }
+
+    /// One past the last published sequence.
+    #[inline]
+    pub(crate) fn published(&self) -> u64 {
+        self.published.load(Ordering::Acquire)
+    }
+
+    /// One past the last sequence known to be on stable storage.
+    #[inline]
+    pub(crate) fn durable(&self) -> u64 {
+        self.durable.load(Ordering::Acquire)
+    }
+
+    #[inline]
+    fn tell_published(&self, end: u64) {
+        self.published.store(end, Ordering::Release);
+        self.context.live.store(live_word(self.id), end);
+    }
+
+    pub(crate) fn tell_durable(&self, end: u64) {
+        self.durable.fetch_max(end, Ordering::AcqRel);
+        self.context.live.store(live_word(self.id) + 1, self.durable());
+    }
+
+    /// Why the shard takes no more writes, if it doesn't.
+    pub(crate) fn poison(&self) -> Option<&Error> {
+        self.poisoned.get()
+    }
+
+    /// After a failed sync: no more writes, and what may be lost is kept in memory for readers.
+    pub(crate) fn set_poisoned(&self, error: &Error) {
+        let message = "a sync failed earlier, so this shard takes no more writes";
+        let _ = self.poisoned.set(error.told_as(ErrorKind::Poisoned, message));
+        // An append that passed the check before may publish behind what is copied here: its pages were dirtied after
+        // the failure, so the kernel still has them.
+        let durable = self.durable();
+        for segment in self.unsynced.lock().iter() {
+            segment.rescue(durable.saturating_sub(segment.base()));
+        }
+        self.preparation_done.notify_all();
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    /// No more writes from now on; waits for the one that is under way.
+    pub(crate) fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+        self.preparation_done.notify_all();
+        drop(self.writer.lock());
+    }
+
+    /// Why a write can't be taken now, if it can't.
+    fn refusal(&self) -> Option<Error> {
+        if let Some(error) = self.poison() {
+            return Some(error.clone());
+        }
+        self.is_closed().then(|| Error::new(ErrorKind::Closed, "the store is closed"))
+    }
+}
+
+/// Where a shard's words begin in the live file: a cache line for each, behind one for the store.
+pub(crate) fn live_word(shard: ShardId) -> usize {
+    8 + usize::from(shard.get()) * 8
+}

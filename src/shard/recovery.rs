@@ -1,0 +1,463 @@
+//! Opens a shard: reads the manifest and what is sealed, scans what is not, decides what survived.
+//!
+//! The rules (DESIGN, durability):
+//!
+//! - Every record below the durable floor F must be intact: damage there is corruption, named and refused.
+//! - At or above F, after a power cut, anything may be torn or missing: the log is rolled back to the first bad record
+//!   (and out of the middle of an atomic group). If a later record is seen to be lost, that begins a recovery epoch.
+//! - What survived above F may be in the page cache alone: it is copied to a new generation of the segment, synced and
+//!   renamed before it serves. So a file that serves has nothing but zeros behind its records.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::maintain::MANIFEST_NAME;
+use super::replay::replay;
+use super::view::{ShardView, Source};
+use super::writer::Writer;
+use super::{Context, Frozen, Opened};
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::located;
+use crate::format::manifest::{MANIFEST_BYTES_MAX, Rollback, SegmentEntry, ShardManifest};
+use crate::format::record::{self, Envelope};
+use crate::format::segment::{Header, RECORDS_START};
+use crate::ids::ShardId;
+use crate::index::run::Run;
+use crate::index::tail::TailIndex;
+use crate::io::{Access, DiskFile, Mode, TEMPORARY_SUFFIX, replace_file, temporary_name};
+use crate::segment::create::{create_file, log_path, new_salt, read_header, run_path};
+use crate::segment::scan::{Scan, scan};
+use crate::segment::seal::read_footer;
+use crate::segment::{Segment, map_file};
+
+/// What recovery did to a shard.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct ShardRecovery {
+    /// The shard.
+    pub shard: ShardId,
+    /// How many records above the durable floor were found intact and made durable.
+    pub rescued: u64,
+    /// The first sequence that was lost, if any was.
+    pub rolled_back_from: Option<u64>,
+    /// One past the last lost sequence that could still be recognised.
+    pub rolled_back_to: Option<u64>,
+    /// The recovery epoch that the shard is in now.
+    pub epoch: u32,
+}
+
+/// What the person at the keyboard allowed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Repair {
+    /// Damage below the durable floor is refused.
+    No,
+    /// Such a segment is rolled back to its first bad record too; the damaged file is kept under another name.
+    RollBack,
+}
+
+/// An unsealed segment and what was found in it.
+struct Found {
+    entry: SegmentEntry,
+    file: Arc<dyn DiskFile>,
+    header: Header,
+    scan: Scan,
+}
+
+/// What survives of the unsealed segments.
+struct Decision {
+    /// One past the last sequence that survives.
+    end: u64,
+    /// Everything below was known to be durable.
+    floor: u64,
+    /// The first sequence that was seen to be lost, and one past the last that could be recognised.
+    rollback: Option<(u64, u64)>,
+    /// Closed cleanly: nothing can have been lost without a trace.
+    clean: bool,
+}
+
+/// Reads a shard's manifest.
+pub(crate) fn read_manifest(context: &Context, dir: &Path, shard: ShardId) -> Result<ShardManifest> {
+    let path = dir.join(MANIFEST_NAME);
+    let bytes = context.disk.read(&path, MANIFEST_BYTES_MAX).map_err(|error| match error.io_kind() {
+        Some(std::io::ErrorKind::NotFound) => Error::corruption(&path, 0, "the shard's manifest is missing"),
+        _ => error,
+    })?;
+    let manifest = ShardManifest::decode(&bytes).map_err(located(&path, 0))?;
+    if manifest.store_id != context.store_id || manifest.shard != shard.get() {
+        return Err(Error::corruption(&path, 0, "the manifest belongs to another shard or store"));
+    }
+    Ok(manifest)
+}
+
+/// Opens a shard for writing, with recovery.
+pub(crate) fn open(
+    context: &Context,
+    dir: &Path,
+    shard: ShardId,
+    repair: Repair,
+) -> Result<(Opened, ShardRecovery)> {
+    let mut manifest = read_manifest(context, dir, shard)?;
+    remove_orphans(context, dir, &manifest)?;
+    let opening = Opening { context, dir, shard, repair };
+    let sealed = open_sealed(context, dir, shard, &manifest)?;
+    let found = opening.scan_unsealed(&manifest, sealed.end)?;
+    let decision = opening.decide(&found, sealed.end)?;
+    let report = opening.settle(&mut manifest, &found, &decision)?;
+    let opened = opening.assemble(manifest, sealed, &found, decision.end)?;
+    Ok((opened, report))
+}
+
+/// The sealed part of a shard.
+#[derive(Default)]
+pub(crate) struct Sealed {
+    pub(crate) segments: Vec<Arc<Segment>>,
+    pub(crate) sources: Vec<Source>,
+    pub(crate) end: u64,
+    pub(crate) users_total: u64,
+    pub(crate) last_recorded_at: i64,
+}
+
+/// Removes files that no manifest names: unfinished ones, and those of segments that were rolled back.
+fn remove_orphans(context: &Context, dir: &Path, manifest: &ShardManifest) -> Result<()> {
+    for name in context.disk.list(dir)? {
+        let path = dir.join(&name);
+        let listed = |suffix: &str| {
+            let id = name.strip_suffix(suffix).and_then(|id| id.parse::<u64>().ok());
+            id.map(|id| manifest.segments.iter().any(|entry| entry.id == id && (suffix == ".log" || entry.sealed)))
+        };
+        let orphan = name.ends_with(TEMPORARY_SUFFIX)
+            || listed(".log") == Some(false)
+            || listed(".run") == Some(false);
+        if orphan {
+            context.disk.remove(&path)?;
+        }
+    }
+    Ok(())
+}
+
+struct Opening<'c> {
+    context: &'c Context,
+    dir: &'c Path,
+    shard: ShardId,
+    repair: Repair,
+}
+
+/// Opens a segment's file and checks that it is the one that the manifest means.
+pub(crate) fn open_listed(
+    context: &Context,
+    dir: &Path,
+    shard: ShardId,
+    entry: &SegmentEntry,
+) -> Result<(Arc<dyn DiskFile>, Header)> {
+    let path = log_path(dir, entry.id);
+    let access = if entry.sealed { Access::Read } else { context.access };
+    let file = context.disk.open(&path, access).map_err(|error| match error.io_kind() {
+        Some(std::io::ErrorKind::NotFound) => Error::corruption(&path, 0, "the segment's file is missing"),
+        _ => error,
+    })?;
+    let header = read_header(&*file)?;
+    let expected = Header {
+        store_id: context.store_id,
+        shard: shard.get(),
+        segment: entry.id,
+        file_bytes: entry.file_bytes,
+        ..header
+    };
+    // A new generation may have been renamed into place before the manifest told of it.
+    let same = header.salt.0 == entry.salt && header.generation == entry.generation;
+    if header != expected || !(same || !entry.sealed && header.generation == entry.generation + 1) {
+        return Err(Error::corruption(&path, 0, "the file is not the segment that the manifest names"));
+    }
+    Ok((file, header))
+}
+
+/// Opens what is sealed: headers, footers, run headers. No record is read.
+pub(crate) fn open_sealed(
+    context: &Context,
+    dir: &Path,
+    shard: ShardId,
+    manifest: &ShardManifest,
+) -> Result<Sealed> {
+    let mut sealed = Sealed { last_recorded_at: i64::MIN, ..Sealed::default() };
+    for entry in manifest.segments.iter().filter(|entry| entry.sealed) {
+        let (file, header) = open_listed(context, dir, shard, entry)?;
+        let footer = read_footer(&*file, header.salt)?;
+        if !sealed.segments.is_empty() && footer.base != sealed.end {
+            let message = format!("the segment begins at {} instead of {}", footer.base, sealed.end);
+            return Err(Error::corruption(file.path(), 0, message));
+        }
+        let map = map_file(&file, file.len(), Access::Read)?;
+        let segment = Arc::new(Segment::sealed(file, map, header, footer));
+        if let Some(run) = open_run(context, dir, entry, &segment)? {
+            sealed.sources.push(Source::Run(Arc::new(run)));
+        }
+        sealed.end = segment.end();
+        sealed.users_total = footer.users_total;
+        sealed.last_recorded_at = footer.recorded_max_micros;
+        sealed.segments.push(segment);
+    }
+    Ok(sealed)
+}
+
+/// Opens a sealed segment's run; a segment whose events are all without a user has none.
+fn open_run(context: &Context, dir: &Path, entry: &SegmentEntry, segment: &Segment) -> Result<Option<Run>> {
+    let path = run_path(dir, entry.id);
+    if !context.disk.exists(&path)? {
+        let mut with_user = false;
+        // Rare: such a segment is all system events. Its records say so; a lost file does not pass for it.
+        segment.verify(|leaf| {
+            let view = crate::event::EventView::parse(leaf);
+            with_user |= view.is_ok_and(|view| view.user_sequence().is_some());
+            Ok(())
+        })?;
+        if with_user {
+            return Err(Error::corruption(&path, 0, "the index run is missing"));
+        }
+        return Ok(None);
+    }
+    let file = context.disk.open(&path, Access::Read)?;
+    let map = file.map(0, file.len(), Access::Read)?;
+    map.advise_random();
+    let run = Run::open(&path, map)?;
+    let header = run.header();
+    let belongs = header.store_id == context.store_id
+        && header.shard == segment.header().shard
+        && (header.base, header.records) == (segment.base(), segment.published())
+        && header.salt == segment.salt().0;
+    if !belongs {
+        return Err(Error::corruption(&path, 0, "the index run belongs to another segment"));
+    }
+    Ok(Some(run))
+}
+
+impl Opening<'_> {
+    /// Scans the unsealed segments, each from where the one before it ends.
+    fn scan_unsealed(&self, manifest: &ShardManifest, sealed_end: u64) -> Result<Vec<Found>> {
+        let mut base = sealed_end;
+        let mut found = Vec::new();
+        for entry in manifest.segments.iter().filter(|entry| !entry.sealed) {
+            let (file, header) = open_listed(self.context, self.dir, self.shard, entry)?;
+            let scan = scan(&file, header.salt, base)?;
+            base = scan.end();
+            found.push(Found { entry: *entry, file, header, scan });
+        }
+        Ok(found)
+    }
+
+    /// Says what survives, or that damage below the floor must not be passed over.
+    fn decide(&self, found: &[Found], sealed_end: u64) -> Result<Decision> {
+        let floor = found.iter().map(|found| found.scan.floor).max().unwrap_or_default().max(sealed_end);
+        // The first segment behind whose records something was lost; a later one then can't continue the log.
+        let mut end = sealed_end;
+        let mut lost_end = None;
+        let mut bad = false;
+        let mut place = None;
+        for segment in found {
+            if !bad {
+                end = segment.scan.end() - segment.scan.open_group;
+                // A segment whose records don't continue the one before shows them as lying beyond a hole; then the
+                // damage is where that one stopped, if there is anything.
+                bad = segment.scan.beyond.is_some() || segment.scan.open_group > 0;
+                if place.is_none_or(|place: &Found| !place.scan.dirty) || segment.scan.count() > 0 {
+                    place = Some(segment);
+                }
+                if bad {
+                    lost_end = segment.scan.beyond.max(Some(segment.scan.end()));
+                }
+            } else {
+                lost_end = lost_end.max(segment.scan.beyond);
+            }
+        }
+        if floor > end && self.repair == Repair::No {
+            let (path, offset) = place.map_or((self.dir.to_owned(), 0), |found| {
+                (found.file.path().to_owned(), found.scan.end_offset)
+            });
+            let message = format!(
+                "record {end} of shard {} is damaged or missing, though everything below {floor} was on stable \
+                 storage; nothing was changed",
+                self.shard
+            );
+            return Err(Error::corruption(&path, offset, message));
+        }
+        let lost_end = lost_end.max((floor > end).then_some(floor));
+        let rollback = lost_end.map(|lost_end| (end, lost_end.max(end)));
+        let mut used = found.iter().filter(|found| found.scan.count() > 0);
+        let clean = rollback.is_none()
+            && used.next_back().or(found.first()).is_none_or(|last| last.scan.is_clean());
+        Ok(Decision { end, floor: floor.min(end), rollback, clean })
+    }
+
+    /// Makes the directory what was decided: epoch first, then new generations, then the removal of what is dropped.
+    fn settle(
+        &self,
+        manifest: &mut ShardManifest,
+        found: &[Found],
+        decision: &Decision,
+    ) -> Result<ShardRecovery> {
+        if !decision.clean {
+            // After a crash records may be gone without a trace, so a cursor or receipt from before must not be taken
+            // for one of what is written now. After a crash during recovery the epoch is there already.
+            let (first_lost, lost_end) = decision.rollback.unwrap_or((decision.end, decision.end));
+            let repeated = manifest.rollbacks.last().is_some_and(|last| last.first_lost == first_lost);
+            if !repeated {
+                let epoch = manifest.epoch() + 1;
+                let at_micros = self.context.clock.wall_micros();
+                manifest.rollbacks.push(Rollback { epoch, first_lost, lost_end, at_micros });
+                self.write_manifest(manifest)?;
+            }
+        }
+        let mut keep = manifest.segments.clone();
+        let last_used = found.iter().rposition(|found| found.scan.base < decision.end).unwrap_or(0);
+        for (place, segment) in found.iter().enumerate() {
+            if place > last_used {
+                // Prepared and never used, or all of it rolled back.
+                keep.retain(|entry| entry.id != segment.entry.id);
+                continue;
+            }
+            let end = segment.scan.end().min(decision.end);
+            let rolled_back = end < segment.scan.end() || segment.scan.beyond.is_some();
+            let appended_to = place == last_used;
+            let untidy = appended_to && segment.scan.dirty;
+            if rolled_back || untidy || end > decision.floor {
+                if self.repair == Repair::RollBack && rolled_back {
+                    self.keep_damaged(segment)?;
+                }
+                let header = self.rewrite(segment, end)?;
+                if let Some(entry) = keep.iter_mut().find(|entry| entry.id == segment.entry.id) {
+                    (entry.generation, entry.salt) = (header.generation, header.salt.0);
+                }
+            } else if segment.header.generation != segment.entry.generation
+                && let Some(entry) = keep.iter_mut().find(|entry| entry.id == segment.entry.id)
+            {
+                (entry.generation, entry.salt) = (segment.header.generation, segment.header.salt.0);
+            }
+        }
+        if keep != manifest.segments {
+            manifest.segments = keep;
+            self.write_manifest(manifest)?;
+            remove_orphans(self.context, self.dir, manifest)?;
+        }
+        Ok(ShardRecovery {
+            shard: self.shard,
+            rescued: decision.end.saturating_sub(decision.floor),
+            rolled_back_from: decision.rollback.map(|(from, _)| from),
+            rolled_back_to: decision.rollback.map(|(_, to)| to),
+            epoch: manifest.epoch(),
+        })
+    }
+
+    /// A person asked for the repair: the damaged file stays, under a name that no store opens.
+    fn keep_damaged(&self, segment: &Found) -> Result<()> {
+        let path = segment.file.path();
+        let mut bytes = vec![0; usize::try_from(segment.file.len()).unwrap_or_default()];
+        segment.file.read_exact_at(0, &mut bytes)?;
+        let mut name = path.as_os_str().to_owned();
+        name.push(format!(".damaged-{}", segment.header.generation));
+        self.context.disk.write_synced(&PathBuf::from(name), &bytes, Mode::Shared)
+    }
+
+    /// Copies the records below `end` to a new generation of the segment, and puts it in place of the old one.
+    fn rewrite(&self, segment: &Found, end: u64) -> Result<Header> {
+        let path = segment.file.path().to_owned();
+        let temporary = temporary_name(&path);
+        let header = Header {
+            generation: segment.entry.generation + 1,
+            salt: new_salt()?,
+            created_at_micros: self.context.clock.wall_micros(),
+            ..segment.header
+        };
+        let file = create_file(&*self.context.disk, &temporary, &header)?;
+        let old = segment.file.map(RECORDS_START, segment.file.len(), Access::Read)?;
+        let mut records = Vec::new();
+        let count = usize::try_from(end.saturating_sub(segment.scan.base)).unwrap_or_default();
+        for offset in segment.scan.offsets.iter().take(count) {
+            let bytes = old.get_from(*offset as usize).unwrap_or_default();
+            let (envelope, leaf) = record::verify(bytes, segment.header.salt, u64::from(*offset))
+                .map_err(located(&path, u64::from(*offset)))?;
+            let envelope = Envelope { durable_floor: envelope.durable_floor.min(end), ..envelope };
+            let mut record = Vec::with_capacity(record::record_bytes(leaf.len()));
+            record::begin(&mut record);
+            record.extend_from_slice(leaf);
+            record::seal(&mut record, header.salt, u64::from(*offset), envelope)
+                .map_err(located(&path, u64::from(*offset)))?;
+            records.extend_from_slice(&record);
+        }
+        let copied = file
+            .write_all_at(RECORDS_START, &records)
+            .and_then(|()| file.sync_data())
+            .and_then(|()| self.context.disk.rename(&temporary, &path))
+            .and_then(|()| self.context.disk.sync_dir(self.dir));
+        if let Err(error) = copied {
+            let _ = self.context.disk.remove(&temporary);
+            return Err(error);
+        }
+        Ok(header)
+    }
+
+    fn write_manifest(&self, manifest: &ShardManifest) -> Result<()> {
+        let path = self.dir.join(MANIFEST_NAME);
+        let bytes = manifest.encode().map_err(located(&path, 0))?;
+        replace_file(&*self.context.disk, &path, &bytes, Mode::Shared)
+    }
+
+    /// Maps and indexes the unsealed segments as they are now, and makes the writer.
+    fn assemble(
+        &self,
+        manifest: ShardManifest,
+        sealed: Sealed,
+        found: &[Found],
+        end: u64,
+    ) -> Result<Opened> {
+        let Sealed { mut segments, mut sources, end: sealed_end, mut users_total, mut last_recorded_at } = sealed;
+        let mut tails = Vec::new();
+        let mut base = sealed_end;
+        for entry in manifest.segments.iter().filter(|entry| !entry.sealed) {
+            let (file, header) = open_listed(self.context, self.dir, self.shard, entry)?;
+            // A new generation has its records where the old one had them.
+            let Some(found) = found.iter().find(|found| found.entry.id == entry.id) else { continue };
+            let count = usize::try_from(end.saturating_sub(base)).unwrap_or(usize::MAX);
+            let offsets = found.scan.offsets.get(..count).unwrap_or(&found.scan.offsets);
+            let end_offset = found.scan.offsets.get(count).map_or(found.scan.end_offset, |next| u64::from(*next));
+            let map = map_file(&file, end_offset, Access::Write)?;
+            let segment = Arc::new(Segment::growing(file, map, header, base));
+            segment.continue_slots_after(found.scan.slot.map_or(0, |slot| slot.counter));
+            let tail = Arc::new(TailIndex::new(base, segment.records_max()));
+            let replayed = replay(&self.context.key, &segment, &tail, 0, offsets)?;
+            users_total += replayed.new_users;
+            last_recorded_at = last_recorded_at.max(replayed.recorded_max_micros);
+            base = segment.end();
+            sources.push(Source::Tail(Arc::clone(&tail), Arc::clone(&segment)));
+            segments.push(Arc::clone(&segment));
+            tails.push(Frozen { segment, tail, users_total });
+        }
+        let active = tails.pop().ok_or_else(|| {
+            let path = self.dir.join(MANIFEST_NAME);
+            Error::corruption(&path, 0, "the shard has no segment to write to")
+        })?;
+        if base != end {
+            let message = format!("the shard ends at {base} instead of {end} after recovery");
+            return Err(Error::corruption(active.segment.path(), 0, message));
+        }
+        let writer = self.writer(&active, end, last_recorded_at)?;
+        let rollbacks: Arc<[Rollback]> = manifest.rollbacks.clone().into();
+        let view = ShardView { shard: self.shard, segments, sources, rollbacks };
+        Ok(Opened { view, manifest, writer: Some(writer), frozen: tails, durable: end, users_total })
+    }
+
+    /// The slot must say that the segment is in use before the first record is written: a clean one is trusted.
+    fn writer(&self, active: &Frozen, end: u64, last_recorded_at: i64) -> Result<Writer> {
+        active.segment.write_slot(end, false)?;
+        active.segment.file().sync_data()?;
+        let appender = active.segment.appender().ok_or_else(|| {
+            Error::at(ErrorKind::Io, active.segment.path(), "the segment has a writer already")
+        })?;
+        Ok(Writer::new(
+            appender,
+            Arc::clone(&active.segment),
+            Arc::clone(&active.tail),
+            last_recorded_at,
+            active.users_total,
+        ))
+    }
+}

@@ -1,0 +1,107 @@
+//! What readers see of a shard at one moment: its segments, and the postings that cover them.
+//!
+//! Immutable but for the active segment's published count. Replaced as a whole at rollover and sealing.
+
+use std::sync::Arc;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::manifest::Rollback;
+use crate::ids::{Fingerprint, ShardId};
+use crate::index::UserHead;
+use crate::index::run::Run;
+use crate::index::tail::TailIndex;
+use crate::segment::Segment;
+
+/// A shard as readers see it.
+#[derive(Clone, Debug)]
+pub(crate) struct ShardView {
+    pub(crate) shard: ShardId,
+    /// Oldest first, contiguous. Never empty.
+    pub(crate) segments: Vec<Arc<Segment>>,
+    /// Who has which events: oldest first, contiguous, covering all segments.
+    pub(crate) sources: Vec<Source>,
+    pub(crate) rollbacks: Arc<[Rollback]>,
+}
+
+/// Some of a shard's postings.
+#[derive(Clone, Debug)]
+pub(crate) enum Source {
+    /// Of sealed segments.
+    Run(Arc<Run>),
+    /// Of a segment that isn't sealed yet.
+    Tail(Arc<TailIndex>, Arc<Segment>),
+}
+
+impl Source {
+    /// How many events the user has had up to the end of this source, and which was the last; `None` if none of them
+    /// is here. For the writer: counts what isn't published yet.
+    pub(crate) fn head(&self, user: Fingerprint) -> Result<Option<UserHead>> {
+        match self {
+            Self::Run(run) => Ok(run.user(user)?.map(|user| user.head())),
+            Self::Tail(tail, _) => Ok(tail.slot(user).map(|slot| tail.head(slot))),
+        }
+    }
+
+    /// How many events the user has had up to the end of this source, published ones alone.
+    fn published_count(&self, user: Fingerprint) -> Result<Option<u64>> {
+        match self {
+            Self::Run(run) => Ok(run.user(user)?.map(|user| user.count_before() + u64::from(user.count()))),
+            Self::Tail(tail, segment) => {
+                let user = tail.user(user, segment.published());
+                Ok(user.map(|user| user.count_before() + u64::from(user.count())))
+            }
+        }
+    }
+}
+
+impl ShardView {
+    /// One past the last published sequence.
+    pub(crate) fn end(&self) -> u64 {
+        self.segments.last().map_or(0, |segment| segment.end())
+    }
+
+    /// The first sequence that is there.
+    pub(crate) fn start(&self) -> u64 {
+        self.segments.first().map_or(0, |segment| segment.base())
+    }
+
+    /// The current recovery epoch.
+    pub(crate) fn epoch(&self) -> u32 {
+        self.rollbacks.last().map_or(0, |rollback| rollback.epoch)
+    }
+
+    /// The first sequence that was rolled back after `epoch`, if any was.
+    pub(crate) fn first_lost_after(&self, epoch: u32) -> Option<u64> {
+        let later = self.rollbacks.iter().filter(|rollback| rollback.epoch > epoch);
+        later.map(|rollback| rollback.first_lost).min()
+    }
+
+    /// The segment that holds a sequence, and its place in `segments`.
+    pub(crate) fn segment_of(&self, sequence: u64) -> Option<(usize, &Arc<Segment>)> {
+        let behind = self.segments.partition_point(|segment| segment.base() <= sequence);
+        let place = behind.checked_sub(1)?;
+        let segment = self.segments.get(place)?;
+        (sequence < segment.end()).then_some((place, segment))
+    }
+
+    /// The leaf of a record.
+    pub(crate) fn leaf(&self, sequence: u64) -> Result<&[u8]> {
+        let (_, segment) = self.segment_of(sequence).ok_or_else(|| {
+            Error::new(
+                ErrorKind::Corruption,
+                format!("the index names record {sequence} of shard {}, which is not there", self.shard),
+            )
+        })?;
+        segment.leaf(sequence)
+    }
+
+    /// How many events the user has.
+    pub(crate) fn user_count(&self, user: Fingerprint) -> Result<u64> {
+        for source in self.sources.iter().rev() {
+            if let Some(count) = source.published_count(user)? {
+                return Ok(count);
+            }
+        }
+        Ok(0)
+    }
+}
