@@ -149,6 +149,8 @@ fn an_own_action_needs_category_and_level() {
     assert_eq!(own().category(Category::Data).level(Level::Info).build().unwrap().action_code(), 0);
 }
 
+type Helper = fn(UserId<'static>, SessionId<'static>) -> EventBuilder<'static>;
+
 #[test]
 fn helpers_say_what_their_names_say() {
     let user = || UserId::new("u").unwrap();
@@ -172,7 +174,6 @@ fn helpers_say_what_their_names_say() {
     );
     assert_eq!(kinds(NewEvent::system(own())), (Category::System, Level::Info, Status::Success));
 
-    type Helper = fn(UserId<'static>, SessionId<'static>) -> EventBuilder<'static>;
     let with_session: [(Helper, &str); 6] = [
         (NewEvent::login, "auth.login"),
         (NewEvent::logout, "auth.logout"),
