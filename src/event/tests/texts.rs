@@ -252,7 +252,8 @@ proptest! {
 
     #[test]
     fn a_value_is_kept(text in json_value()) {
-        prop_assume!(!text.contains("1e400"));
+        // A value has no place for a number out of range.
+        let text = text.replace("1e400", "1e40");
         let value = json!({ "v": serde_json::from_str::<Value>(&text).unwrap() });
         let details = Details::from_value(&value).unwrap();
         prop_assert_eq!(serde_json::from_str::<Value>(details.as_str()).unwrap(), value);
