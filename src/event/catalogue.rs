@@ -71,6 +71,9 @@ macro_rules! catalogue {
 
         /// The same texts for the table below, which is made at compile time.
         const TEXTS: [&str; COUNT] = [$($text,)+];
+        /// The constants' names.
+        #[cfg(test)]
+        pub(super) const NAMES: [&str; COUNT] = [$(stringify!($name),)+];
         const COUNT: usize = [$($code,)+].len();
     };
 }

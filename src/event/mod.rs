@@ -8,7 +8,7 @@
 //! | make an event | [`NewEvent::builder`], the helpers such as [`NewEvent::login`], [`from_json_line`] |
 //! | read a stored event in place | [`EventView`] |
 //! | keep one | [`Event`] |
-//! | name an action | the constants of [`Action`] and [`action`], [`lookup`], [`catalogue`] |
+//! | name an action | the constants of [`Action`] and [`action`], [`lookup`], [`catalogue()`] |
 //!
 //! ```
 //! use usertrail::event::{NewEvent, SessionId, UserAgent, UserId};
