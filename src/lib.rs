@@ -1,3 +1,4 @@
 //! usertrail: an embedded, tamper-evident store for the security events of every account.
 
 pub mod event;
+pub mod exchange;
