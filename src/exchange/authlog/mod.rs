@@ -141,8 +141,8 @@ fn interpret(
     let (service, found) = match header.program {
         // OpenSSH 9.8 and 10 gave the parts of sshd names of their own.
         "sshd" | "sshd-session" | "sshd-auth" => ("sshd", sshd::interpret(header, memory, times)?),
-        "sudo" => ("sudo", sudo::interpret_sudo(header, memory, times)?),
-        "su" => ("su", sudo::interpret_su(header, memory, times)?),
+        "sudo" => ("sudo", sudo::interpret_sudo(header, memory, times)),
+        "su" => ("su", sudo::interpret_su(header, memory, times)),
         program => match account_program(program) {
             Some(service) => (service, accounts::interpret(header.message).map(|found| found.times(times))),
             None => return Ok(Parsed::Ignored),

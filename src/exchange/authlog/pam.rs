@@ -42,12 +42,11 @@ pub(super) fn password_changed(text: &str) -> Option<Finding<'_>> {
 
 /// `authentication failure; logname=A uid=0 euid=0 tty=T ruser=R rhost=H  user=U`, or `PAM N more ...`.
 pub(super) fn failure(text: &str) -> Option<Failure<'_>> {
-    let (more, fields) = match strip_unix(text, "auth") {
-        Some(rest) => (None, rest.strip_prefix("authentication failure;")?),
-        None => {
-            let (count, rest) = text.strip_prefix("PAM ")?.split_once(" more authentication failure")?;
-            (Some(count.parse().ok()?), rest.strip_prefix("s;").or_else(|| rest.strip_prefix(';'))?)
-        }
+    let (more, fields) = if let Some(rest) = strip_unix(text, "auth") {
+        (None, rest.strip_prefix("authentication failure;")?)
+    } else {
+        let (count, rest) = text.strip_prefix("PAM ")?.split_once(" more authentication failure")?;
+        (Some(count.parse().ok()?), rest.strip_prefix("s;").or_else(|| rest.strip_prefix(';'))?)
     };
     // The user comes last and may hold blanks; in the others, a blank ends the value.
     let (fields, user) = fields.split_once(" user=").unwrap_or((fields, ""));

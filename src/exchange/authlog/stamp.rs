@@ -53,7 +53,7 @@ fn split_iso(text: &str) -> Result<(Stamp<'_>, &str), ParseError> {
     let token_end = |from: usize| text[from..].find(' ').map_or(text.len(), |blank| from + blank);
     let mut end = token_end(0);
     // `2024-03-27 13:06:56`: the time is a word of its own.
-    if end == "2024-03-27".len() && text[end..].starts_with(|next: char| next == ' ') {
+    if end == "2024-03-27".len() && text[end..].starts_with(' ') {
         let time_end = token_end(end + 1);
         if text[end + 1..time_end].starts_with(|first: char| first.is_ascii_digit()) {
             end = time_end;

@@ -3,51 +3,55 @@
 use super::finding::Finding;
 use super::header::Header;
 use super::memory::{Attempts, Memory};
-use super::{Found, failed_login, pam};
+use super::{failed_login, pam};
 use crate::event::Category;
 
 /// What sudo's message means.
-pub(super) fn interpret_sudo<'a>(header: &Header<'a>, memory: &mut Memory, times: u32) -> Found<'a> {
+pub(super) fn interpret_sudo<'a>(
+    header: &Header<'a>,
+    memory: &mut Memory,
+    times: u32,
+) -> Option<Finding<'a>> {
     let run = Run { header, program: "sudo" };
-    if let Some(finding) = run.failed_in_pam(memory, times) {
-        return Ok(finding);
+    if let Some(failure) = pam::failure(header.message) {
+        return run.failed_in_pam(&failure, memory, times);
     }
     if let Some(finding) = pam::session(header.message) {
-        return Ok(Some(finding.times(times)));
+        return Some(finding.times(times));
     }
-    let Some(entry) = parse_entry(header.message) else { return Ok(None) };
+    let entry = parse_entry(header.message)?;
     let Some(reason) = entry.reason else {
         run.forget(entry.user, memory);
-        return Ok(Some(entry.describe(Finding::new("admin.sudo_command", Category::Admin)).times(times)));
+        return Some(entry.describe(Finding::new("admin.sudo_command", Category::Admin)).times(times));
     };
     if let Some(attempts) = incorrect_attempts(reason) {
         let news = run.sum_up(entry.user, attempts.saturating_mul(times), memory);
         let finding =
             entry.describe(failed_login(entry.user, "password", false)).detail("attempts", attempts);
-        return Ok((news > 0).then(|| finding.times(news)));
+        return (news > 0).then(|| finding.times(news));
     }
     let denied = Finding::new("admin.sudo_denied", Category::Admin).failed();
-    Ok(Some(entry.describe(denied).detail("reason", reason).times(times)))
+    Some(entry.describe(denied).detail("reason", reason).times(times))
 }
 
 /// What su's message means.
-pub(super) fn interpret_su<'a>(header: &Header<'a>, memory: &mut Memory, times: u32) -> Found<'a> {
+pub(super) fn interpret_su<'a>(header: &Header<'a>, memory: &mut Memory, times: u32) -> Option<Finding<'a>> {
     let run = Run { header, program: "su" };
-    if let Some(finding) = run.failed_in_pam(memory, times) {
-        return Ok(finding);
+    if let Some(failure) = pam::failure(header.message) {
+        return run.failed_in_pam(&failure, memory, times);
     }
     if let Some(finding) = pam::session(header.message) {
-        return Ok(Some(finding.times(times)));
+        return Some(finding.times(times));
     }
-    let Some((success, user, by, terminal)) = parse_su(header.message) else { return Ok(None) };
+    let (success, user, by, terminal) = parse_su(header.message)?;
     if success {
         run.forget(user, memory);
         let finding = Finding::new("admin.su", Category::Admin).user(user).actor(by);
-        return Ok(Some(finding.detail("by", by).maybe("terminal", terminal).times(times)));
+        return Some(finding.detail("by", by).maybe("terminal", terminal).times(times));
     }
     let news = run.sum_up(user, times, memory);
     let finding = failed_login(user, "password", false).actor(by).maybe("terminal", terminal);
-    Ok((news > 0).then(|| finding.times(news)))
+    (news > 0).then(|| finding.times(news))
 }
 
 /// `NAME : [REASON ; ][HOST=H ; ]TTY=T ; PWD=P ; USER=U ; ... ; COMMAND=C`.
@@ -122,22 +126,25 @@ impl<'a> Run<'_, 'a> {
         memory.attempts.take((self.program, self.header.host, self.header.pid, user));
     }
 
-    /// `None`: not PAM's. `Some(None)`: PAM's, but known already.
-    fn failed_in_pam(&self, memory: &mut Memory, times: u32) -> Option<Option<Finding<'a>>> {
-        let failure = pam::failure(self.header.message)?;
+    /// `None` where the program has named the failures before.
+    fn failed_in_pam(
+        &self,
+        failure: &pam::Failure<'a>,
+        memory: &mut Memory,
+        times: u32,
+    ) -> Option<Finding<'a>> {
         let attempts = self.attempts(failure.user, memory);
-        if failure.more.is_some() && attempts.summed_up {
-            attempts.summed_up = false;
-            return Some(None);
+        let summed_up = std::mem::take(&mut attempts.summed_up);
+        if failure.more.is_some() && summed_up {
+            return None;
         }
         let news = failure.more.unwrap_or(1).saturating_mul(times);
-        attempts.summed_up = false;
         attempts.named_by_pam = attempts.named_by_pam.saturating_add(news);
         let finding = failed_login(failure.user, "password", false)
             .actor(failure.by)
             .address(failure.address)
             .maybe("terminal", Some(failure.terminal).filter(|terminal| !terminal.is_empty()));
-        Some((news > 0).then(|| finding.times(news)))
+        (news > 0).then(|| finding.times(news))
     }
 
     /// How many of the failures that the program names were not named by PAM before.

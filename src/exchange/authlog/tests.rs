@@ -1,7 +1,7 @@
 //! Each shape of line, alone: what becomes of it, and that it can't be made into something else by the names in it.
 
 use super::*;
-use crate::event::{Level, NewEvent, Status};
+use crate::event::{ActorId, Level, NewEvent, Status, UserId};
 use serde_json::Value;
 
 fn parser() -> Parser {
@@ -36,11 +36,11 @@ fn sshd(message: &str) -> NewEvent<'static> {
 }
 
 fn user<'e>(event: &'e NewEvent<'_>) -> Option<&'e str> {
-    event.user_id().map(|user| user.as_str())
+    event.user_id().map(UserId::as_str)
 }
 
 fn actor<'e>(event: &'e NewEvent<'_>) -> Option<&'e str> {
-    event.actor_id().map(|actor| actor.as_str())
+    event.actor_id().map(ActorId::as_str)
 }
 
 fn detail(event: &NewEvent<'_>, name: &str) -> Value {
