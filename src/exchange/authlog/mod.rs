@@ -77,7 +77,7 @@ const REPEATS_MAX: u32 = 1_000_000;
 type Found<'a> = Result<Option<Finding<'a>>, ParseError>;
 
 /// Reads `auth.log`, line by line, in the order of the file: it remembers the year, the last message, and what has been
-/// counted already, in bounded memory (about 400 KiB and the last line).
+/// counted already, in bounded memory (at most 1.5 MiB and the last line).
 ///
 /// ```
 /// use usertrail::event::Timestamp;

@@ -1,11 +1,14 @@
 //! Owns the messages of sshd, after what `auth.c`, `auth2.c`, `auth-pam.c` and `packet.c` of OpenSSH print. Must not
 //! know frames and stamps.
 
+use std::borrow::Cow;
+
 use super::error::{ParseError, ParseErrorKind};
 use super::finding::{Finding, parse_address};
 use super::header::Header;
 use super::memory::{Connection, Memory};
 use super::{Found, failed_login, pam};
+use crate::event::limits::USER_ID_BYTES_MAX;
 use crate::event::{Category, action};
 
 const ATTEMPT_SHAPE: &str = "Failed|Accepted METHOD for [invalid user ]NAME from ADDRESS port PORT ssh2";
@@ -13,7 +16,7 @@ const EXCEEDED: &str = "error: maximum authentication attempts exceeded for ";
 
 /// What sshd's message means.
 pub(super) fn interpret<'a>(header: &Header<'a>, memory: &mut Memory, times: u32) -> Found<'a> {
-    let text = header.message;
+    let text = header.message.trim_end();
     let text = text.strip_suffix(" [preauth]").unwrap_or(text);
     let connection = Key { header };
     if let Some(rest) = text.strip_prefix("Failed ") {
@@ -33,7 +36,10 @@ pub(super) fn interpret<'a>(header: &Header<'a>, memory: &mut Memory, times: u32
     }
     if let Some(rest) = text.strip_prefix("Invalid user ").or_else(|| text.strip_prefix("Illegal user ")) {
         let user = rest.rfind(" from ").map(|at| &rest[..at]).or(rest.starts_with("from ").then_some(""));
-        connection.update(memory, |connection| connection.invalid_user = user.map(str::to_owned));
+        let invalid_user = user.filter(|user| user.len() <= USER_ID_BYTES_MAX).map(str::to_owned);
+        // The first line of a connection that names anyone: what is left of another one with this process id is over.
+        connection
+            .update(memory, |connection| *connection = Connection { invalid_user, ..Connection::default() });
         return Ok(None);
     }
     if let Some(rest) = text.strip_prefix("error: PAM: ") {
@@ -186,35 +192,33 @@ fn exceeded<'a>(origin: &Origin<'a>, invalid: bool) -> Finding<'a> {
 /// The end of a connection: a logout where it had a user, an abandoned login where a user was named and no attempt was
 /// logged, else nothing.
 fn end<'a>(text: &'a str, connection: Key<'_, 'a>, memory: &mut Memory) -> Option<Finding<'a>> {
-    const ENDS: [&str; 4] =
-        ["Connection closed by ", "Connection reset by ", "Disconnected from ", "Disconnecting "];
-    let (start, rest) = ENDS.iter().find_map(|start| Some((*start, text.strip_prefix(start)?)))?;
+    const ENDS: [&str; 3] = ["Connection closed by ", "Connection reset by ", "Disconnected from "];
+    let (cut_off, rest) = match text.strip_prefix("Disconnecting") {
+        Some(rest) => (true, without_reason(rest.trim_start_matches([':', ' ']))),
+        None => (false, ENDS.iter().find_map(|start| text.strip_prefix(start))?),
+    };
     let (kind, rest) = ["invalid user ", "authenticating user ", "user "]
         .iter()
         .find_map(|kind| Some((*kind, rest.strip_prefix(kind)?)))
         .unwrap_or(("", rest));
-    let peer = peer(if start == ENDS[3] { without_reason(rest) } else { rest });
+    let peer = peer(rest);
     let connection = connection.forget(memory).unwrap_or_default();
     if kind == "user " {
-        let (user, address, port) = peer?;
+        let (user, address, port) = peer.filter(|_| !cut_off)?;
         let logout = Finding::new(action::AUTH_LOGOUT, Category::Auth);
-        return (start != ENDS[3]).then(|| logout.user(user).address(address).port(port));
+        return Some(logout.user(user).address(address).port(port));
     }
     if connection.attempted {
         return None;
     }
-    let (named, address, port) = peer.unwrap_or(("", "", None));
     let invalid = kind == "invalid user " || connection.invalid_user.is_some();
-    let finding = Finding::new("auth.login_abandoned", Category::Auth)
-        .failed()
-        .detail("invalidUser", invalid)
-        .address(address)
-        .port(port);
-    match (kind, connection.invalid_user) {
-        ("", None) => None,
-        ("", Some(user)) => Some(finding.user(user)),
-        _ => Some(finding.user(named)),
-    }
+    let (named, address, port) = peer.unwrap_or_default();
+    let user = match (kind, peer) {
+        ("", _) | (_, None) => Cow::Owned(connection.invalid_user?),
+        (_, Some(_)) => Cow::Borrowed(named),
+    };
+    let finding = Finding::new("auth.login_abandoned", Category::Auth).failed().user(user);
+    Some(finding.detail("invalidUser", invalid).address(address).port(port))
 }
 
 /// `[NAME ]ADDRESS[ port PORT]`, from its end, since the name may hold anything.

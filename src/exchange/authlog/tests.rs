@@ -220,6 +220,20 @@ fn a_login_given_up_before_any_attempt_is_told_once() {
         messages("sshd[7]", &["Failed publickey for root from 1.2.3.4 port 5 ssh2: RSA SHA256:A", named]);
     assert_eq!(actions(&tried), ["auth.login_failed:root"]);
     assert!(messages("sshd[7]", &["Connection closed by 1.2.3.4 port 5 [preauth]"]).is_empty());
+    // The process id comes again, and an older sshd names nobody when it cuts a connection off.
+    let announced = "Invalid user bob from 1.2.3.4";
+    let failed = "Failed none for invalid user bob from 1.2.3.4 port 5 ssh2";
+    let cut_off = "Disconnecting: Too many authentication failures for bob [preauth]";
+    let again = messages(
+        "sshd[7]",
+        &[announced, failed, cut_off, announced, cut_off, announced, failed, announced, end],
+    );
+    let expected = ["login_failed", "login_abandoned", "login_failed", "login_abandoned"];
+    assert_eq!(actions(&again), expected.map(|action| format!("auth.{action}:bob")));
+    let cut_off = "Disconnecting authenticating user root 1.2.3.4 port 5: Change of username or service not allowed: (root,ssh-connection) -> (x port 9,ssh-connection) [preauth]";
+    let events = messages("sshd[7]", &[cut_off]);
+    assert_eq!(actions(&events), ["auth.login_abandoned:root"]);
+    assert_eq!(detail(&events[0], "address"), "1.2.3.4");
     let empty = messages("sshd[7]", &["Connection closed by invalid user  1.2.3.4 port 5 [preauth]"]);
     assert_eq!(actions(&empty), ["auth.login_abandoned:-"]);
 }
