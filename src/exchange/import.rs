@@ -57,12 +57,12 @@ pub trait Observer<Ack> {
         Ok(())
     }
 
-    /// Everything that was read so far is done with: the moment to flush, and to show progress. The importer may wait for
-    /// input next.
+    /// Comes after each batch, and before the importer may wait for input with everything done that was read: the moment
+    /// to flush, and to show progress.
     ///
     /// # Errors
     /// Ends the import.
-    fn caught_up(&mut self, summary: &Summary) -> io::Result<()> {
+    fn flush(&mut self, summary: &Summary) -> io::Result<()> {
         Ok(())
     }
 }
@@ -178,12 +178,12 @@ impl Importer {
                 run.piece(&piece)?;
             }
             run.hand_on()?;
-            run.importer.summary.bytes = bytes_before + lines.bytes_read();
-            run.observer.caught_up(&run.importer.summary).map_err(ImportError::Observer)?;
+            run.flush()?;
             if lines.is_at_end() {
                 return Ok(());
             }
             lines.fill().map_err(ImportError::Read)?;
+            run.importer.summary.bytes = bytes_before + lines.bytes_read();
         }
     }
 }
@@ -275,7 +275,11 @@ impl<D: Decoder, S: Sink, O: Observer<S::Ack>> Run<'_, D, S, O> {
         for (line, ack) in self.batch.lines.drain(..).zip(acks) {
             self.observer.acknowledged(line, ack).map_err(ImportError::Observer)?;
         }
-        Ok(())
+        self.flush()
+    }
+
+    fn flush(&mut self) -> Result<(), ImportError<S::Error>> {
+        self.observer.flush(&self.importer.summary).map_err(ImportError::Observer)
     }
 
     fn reject(&mut self, number: u64, error: &LineError) -> Result<(), ImportError<S::Error>> {

@@ -18,6 +18,8 @@ struct Record {
     events: Vec<NewEvent<'static>>,
     batches: Vec<usize>,
     acknowledged: Vec<(u64, usize)>,
+    /// How many were acknowledged at each flush.
+    flushed: Vec<usize>,
     rejected: Vec<(u64, String)>,
     rejected_bytes: Vec<u8>,
 }
@@ -53,6 +55,14 @@ impl Observer<usize> for Keep {
 
     fn acknowledged(&mut self, line: u64, ack: usize) -> io::Result<()> {
         self.0.borrow_mut().acknowledged.push((line, ack));
+        Ok(())
+    }
+
+    fn flush(&mut self, summary: &Summary) -> io::Result<()> {
+        let mut record = self.0.borrow_mut();
+        let acknowledged = record.acknowledged.len();
+        assert_eq!(summary.accepted, acknowledged as u64);
+        record.flushed.push(acknowledged);
         Ok(())
     }
 }
@@ -115,7 +125,7 @@ fn lines_are_counted_rejected_and_acknowledged_in_order() {
 fn empty_inputs_are_fine() {
     for input in ["", "\n", "\r\n\r\n", " "] {
         let (record, summary) = import(Importer::new(), input.as_bytes(), &mut jsonl());
-        assert_eq!(record, Record::default());
+        assert_eq!(record, Record { flushed: record.flushed.clone(), ..Record::default() });
         assert_eq!(summary.blank, summary.lines);
     }
 }
@@ -155,7 +165,7 @@ fn what_is_there_is_handed_on_before_waiting_for_more() {
                 3 => (4, line[7..].to_owned() + line),
                 _ => (6, String::new()),
             };
-            assert_eq!(self.record.borrow().acknowledged.len(), stored, "at read {}", self.step);
+            assert_eq!(self.record.borrow().flushed.last().copied(), Some(stored), "at read {}", self.step);
             self.step += 1;
             buffer[..now.len()].copy_from_slice(now.as_bytes());
             Ok(now.len())
@@ -210,6 +220,8 @@ fn repeats_never_make_a_batch_too_large() {
     let line = "Mar 27 13:06:56 web sshd[7]: message repeated 2500 times: [ Failed none for a from 1.2.3.4 port 5 ssh2]";
     let (record, summary) = import(batches_of(1000), line.as_bytes(), &mut authlog());
     assert_eq!(record.batches, [1000, 1000, 500]);
+    // Before each of the two reads, after each batch, and at the end.
+    assert_eq!(record.flushed, [0, 0, 1000, 2000, 2500, 2500]);
     assert!(record.acknowledged.iter().all(|(line, _)| *line == 1));
     assert_eq!((summary.accepted, summary.event_lines), (2500, 1));
 }
@@ -367,8 +379,10 @@ proptest! {
         let (mut whole, whole_summary) = import(importer(), &input[..], &mut authlog());
         let pieces = Pieces { rest: &input, sizes, turn: 0 };
         let (mut pieced, pieced_summary) = import(importer(), pieces, &mut authlog());
-        whole.batches.clear();
-        pieced.batches.clear();
+        for record in [&mut whole, &mut pieced] {
+            record.batches.clear();
+            record.flushed.clear();
+        }
         prop_assert_eq!(whole, pieced);
         prop_assert_eq!(whole_summary, pieced_summary);
     }
