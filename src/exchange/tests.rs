@@ -148,6 +148,16 @@ fn a_line_over_the_bound_is_rejected_whole_and_stops_nothing() {
     }
 }
 
+#[test]
+fn a_line_just_within_the_bound_may_come_byte_by_byte() {
+    let good = "{\"action\":\"auth.login\"}";
+    let input = format!("{good}\r\n{good}\n{good} \n{good}");
+    let pieces = Pieces { rest: input.as_bytes(), sizes: vec![1], turn: 0 };
+    let (record, _) = import(Importer::new().line_bytes_max(good.len()), pieces, &mut jsonl());
+    assert_eq!(record.acknowledged, [(1, 0), (2, 1), (4, 2)]);
+    assert_eq!(record.rejected_bytes, format!("{good} \n").as_bytes());
+}
+
 /// A pipe that stays open: each read gives one piece, and by the next read everything before it must be in the sink.
 #[test]
 fn what_is_there_is_handed_on_before_waiting_for_more() {

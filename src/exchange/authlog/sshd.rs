@@ -86,22 +86,17 @@ fn strip_invalid(text: &str) -> (bool, &str) {
 }
 
 /// `NAME from ADDRESS port PORT ssh2[: KEY]`. The name is whatever the client sent, so it may hold blanks, `from`, and
-/// even a forged ending; a certificate's identity in KEY is the client's, too. The true ending is the last one that is
-/// followed by nothing or by a plain fingerprint; behind it a client can put nothing. Only where there is none, the
-/// line has a certificate, and the first ending is taken, since its identity stands behind it.
+/// even a forged ending; a certificate's identity in KEY is the client's, too. An ending with nothing behind it, or only
+/// a key's type and fingerprint, is the true one: there can't be two of them. Without one, KEY is a certificate, and the
+/// first ending is taken, since the identity stands behind it.
 fn origin(text: &str) -> Option<Origin<'_>> {
-    let candidates =
-        || text.match_indices(" from ").map(|(at, from)| (&text[..at], &text[at + from.len()..]));
-    let whole = |(user, rest)| ending(user, rest);
+    let endings = || {
+        text.match_indices(" from ").filter_map(|(at, from)| ending(&text[..at], &text[at + from.len()..]))
+    };
     let plain = |origin: &Origin<'_>| origin.extra.is_none_or(|extra| extra.splitn(3, ' ').count() <= 2);
     // A tool that folds blanks turns an empty name's two into one.
-    let folded = text.strip_prefix("from ").map(|rest| ("", rest));
-    let from_last = text.rmatch_indices(" from ").map(|(at, from)| (&text[..at], &text[at + from.len()..]));
-    from_last
-        .filter_map(whole)
-        .find(plain)
-        .or_else(|| candidates().find_map(whole))
-        .or_else(|| folded.and_then(whole))
+    let folded = || ending("", text.strip_prefix("from ")?);
+    endings().find(plain).or_else(|| endings().next()).or_else(folded)
 }
 
 fn ending<'a>(user: &'a str, rest: &'a str) -> Option<Origin<'a>> {

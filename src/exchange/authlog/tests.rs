@@ -160,7 +160,11 @@ fn accepted_and_disconnected() {
     assert!(
         messages(
             "sshd[7]",
-            &["Disconnected from 1.2.3.4 port 5", "Partial password for a from 1.2.3.4 port 5 ssh2"]
+            &[
+                "Disconnected from 1.2.3.4 port 5",
+                "Disconnecting user alice 1.2.3.4 port 5: idle",
+                "Partial password for a from 1.2.3.4 port 5 ssh2"
+            ]
         )
         .is_empty()
     );
