@@ -138,7 +138,6 @@ impl<'a> NewEvent<'a> {
     /// Starts an event with this action, the one field that is always required.
     ///
     /// For an action of the catalogue all else may be left out; any other needs a category and a level.
-    #[must_use]
     pub fn builder(action: Action<'a>) -> EventBuilder<'a> {
         EventBuilder::new(action)
     }

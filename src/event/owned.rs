@@ -272,7 +272,7 @@ impl fmt::Debug for Event {
                 debug.field(name, &text);
             }
         }
-        debug.finish()
+        debug.finish_non_exhaustive()
     }
 }
 

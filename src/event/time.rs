@@ -225,27 +225,58 @@ fn civil_from_days(days: i64) -> (i64, i64, i64) {
     (year, month, day)
 }
 
+/// Writes a number's last digits, as many as there is room for.
+fn put_digits(room: &mut [u8], number: i64) {
+    let mut left = number;
+    for place in room.iter_mut().rev() {
+        *place = b'0' + u8::try_from(left.rem_euclid(10)).unwrap_or(0);
+        left = left.div_euclid(10);
+    }
+}
+
+/// The text of a moment that RFC 3339 can write: all bytes, of which the first `usize` are it. Written by hand because
+/// every event of a page has two.
+fn rfc3339_text(moment: Timestamp) -> ([u8; 27], usize) {
+    let mut text = *b"0000-00-00T00:00:00.000000Z";
+    let seconds = moment.0.div_euclid(MICROS_PER_SECOND);
+    let micros = moment.0.rem_euclid(MICROS_PER_SECOND);
+    let (year, month, day) = civil_from_days(seconds.div_euclid(SECONDS_PER_DAY));
+    let second = seconds.rem_euclid(SECONDS_PER_DAY);
+    put_digits(&mut text[..4], year);
+    put_digits(&mut text[5..7], month);
+    put_digits(&mut text[8..10], day);
+    put_digits(&mut text[11..13], second / 3_600);
+    put_digits(&mut text[14..16], second / 60 % 60);
+    put_digits(&mut text[17..19], second % 60);
+    put_digits(&mut text[20..26], micros);
+    let end = match (micros, micros % 1_000) {
+        (0, _) => 19,
+        (_, 0) => 23,
+        _ => 26,
+    };
+    text[end] = b'Z';
+    (text, end + 1)
+}
+
+/// Runs `f` on the text of a moment that RFC 3339 can write.
+fn with_rfc3339<T>(moment: Timestamp, f: impl FnOnce(&str) -> T) -> T {
+    let (text, len) = rfc3339_text(moment);
+    // All of it is ASCII.
+    f(text.get(..len).and_then(|text| std::str::from_utf8(text).ok()).unwrap_or_default())
+}
+
 impl fmt::Display for Timestamp {
     /// RFC 3339 in UTC with `Z`; the fraction only when it isn't zero, with three or six digits.
     ///
     /// A moment that RFC 3339 can't write gets a sign and at least six digits of year, as in ISO 8601.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let seconds = self.0.div_euclid(MICROS_PER_SECOND);
-        let micros = self.0.rem_euclid(MICROS_PER_SECOND);
-        let (year, month, day) = civil_from_days(seconds.div_euclid(SECONDS_PER_DAY));
-        let second = seconds.rem_euclid(SECONDS_PER_DAY);
         if self.is_rfc3339() {
-            write!(f, "{year:04}")?;
-        } else {
-            write!(f, "{year:+07}")?;
+            return with_rfc3339(*self, |text| f.pad(text));
         }
-        write!(f, "-{month:02}-{day:02}T")?;
-        write!(f, "{:02}:{:02}:{:02}", second / 3_600, second / 60 % 60, second % 60)?;
-        match (micros, micros % 1_000) {
-            (0, _) => f.write_str("Z"),
-            (_, 0) => write!(f, ".{:03}Z", micros / 1_000),
-            _ => write!(f, ".{micros:06}Z"),
-        }
+        let (year, ..) = civil_from_days(self.0.div_euclid(MICROS_PER_SECOND * SECONDS_PER_DAY));
+        write!(f, "{year:+07}")?;
+        // All but the year is as in any other.
+        with_rfc3339(*self, |text| f.write_str(text.get(4..).unwrap_or_default()))
     }
 }
 
@@ -268,7 +299,7 @@ impl Serialize for Timestamp {
         if !self.is_rfc3339() {
             return Err(serde::ser::Error::custom("a time outside of the years 0000 to 9999"));
         }
-        serializer.collect_str(self)
+        with_rfc3339(*self, |text| serializer.serialize_str(text))
     }
 }
 

@@ -264,11 +264,6 @@ impl<'a> EventView<'a> {
     /// # Errors
     ///
     /// When any field can't be read.
-    #[expect(
-        clippy::should_implement_trait,
-        clippy::wrong_self_convention,
-        reason = "fallible, and a view is small"
-    )]
     pub fn to_owned(&self) -> Result<Event, LeafError> {
         Event::from_view(self)
     }
