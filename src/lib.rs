@@ -1,12 +1,28 @@
 //! usertrail: an embedded, tamper-evident store for the security events of every account.
 
 pub mod event;
+pub mod exchange;
+#[cfg(feature = "workload")]
+pub mod workload;
 
 mod error;
 mod format;
 mod ids;
 mod index;
 mod io;
+mod query;
 mod segment;
+mod shard;
+mod store;
 
 pub use error::{Error, ErrorKind, Result};
+pub use event::{
+    Action, ActorId, Category, Details, Event, EventError, EventId, EventView, IdempotencyKey, Level, Message,
+    NewEvent, RequestId, Resource, ResourceId, Service, SessionId, Status, TenantId, Timestamp, UserAgent, UserId,
+};
+pub use ids::{Epoch, Sequence, ShardId, UserSequence};
+pub use query::{Order, Page};
+pub use shard::recovery::ShardRecovery;
+#[cfg(feature = "async")]
+pub use store::asynchronous::AsyncStore;
+pub use store::{BatchError, Durability, Options, Pending, Receipt, RecoveryReport, ShardStats, Stats, Store, UserLogQuery};

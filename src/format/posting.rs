@@ -68,13 +68,44 @@ impl Tags {
 
     /// One bit for each level, category and status, to be or-ed over a block.
     pub(crate) const fn mask(self) -> TagMask {
-        TagMask(1 << self.level() | 1 << (4 + self.status()) | 1 << (8 + self.category()))
+        TagMask(
+            TagMask::level(self.level()).0
+                | TagMask::status(self.status()).0
+                | TagMask::category(self.category()).0,
+        )
     }
 }
 
 /// Which levels (bits 0..4), statuses (4..7) and categories (8..15) occur in a block, or are asked for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) struct TagMask(pub(crate) u16);
+
+impl TagMask {
+    /// Every level.
+    pub(crate) const LEVELS: Self = Self(0x000f);
+    /// Every status.
+    pub(crate) const STATUSES: Self = Self(0x0070);
+    /// Every category.
+    pub(crate) const CATEGORIES: Self = Self(0x7f00);
+
+    pub(crate) const fn level(code: u8) -> Self {
+        Self(1 << (code & 3))
+    }
+
+    pub(crate) const fn status(code: u8) -> Self {
+        Self(1 << (4 + (code & 3)) & Self::STATUSES.0)
+    }
+
+    pub(crate) const fn category(code: u8) -> Self {
+        Self(1 << (8 + (code & 7)) & Self::CATEGORIES.0)
+    }
+
+    /// Whether the two have a level, a status and a category in common.
+    pub(crate) const fn meets(self, other: Self) -> bool {
+        let both = self.0 & other.0;
+        both & Self::LEVELS.0 != 0 && both & Self::STATUSES.0 != 0 && both & Self::CATEGORIES.0 != 0
+    }
+}
 
 /// A posting: the record's ordinal, and its tags.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

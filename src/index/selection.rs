@@ -34,8 +34,7 @@ impl Selection {
     /// Whether a block with these tags may hold anything that is wanted.
     #[inline]
     pub(crate) fn may_match(&self, block: TagMask) -> bool {
-        let both = self.mask.0 & block.0;
-        both & 0x000f != 0 && both & 0x0070 != 0 && both & 0x7f00 != 0
+        self.mask.meets(block)
     }
 
     /// Decides by the tags alone.

@@ -113,3 +113,32 @@ fn catch_up(context: &Context, segment: &Segment, tail: &TailIndex, bound: u64) 
     debug_assert_eq!(ordinal, segment.published(), "every record that was found is published");
     Ok(replayed.new_users)
 }
+
+impl Shard {
+    /// Takes in what the writer has published since, in a store opened for reading.
+    pub(crate) fn follow(&self, published: u64) -> Result<()> {
+        if published <= self.published() {
+            return Ok(());
+        }
+        let _following = self.sealing.lock();
+        if published <= self.published() {
+            return Ok(());
+        }
+        let view = self.view();
+        let mut end = view.end();
+        if let Some(Source::Tail(tail, segment)) = view.sources.last() {
+            let users = catch_up(&self.context, segment, tail, published)?;
+            self.users_total.fetch_add(users, std::sync::atomic::Ordering::Relaxed);
+            end = segment.end();
+        }
+        if end < published {
+            // The writer went on in another segment; what it sealed meanwhile has a run by now.
+            let (opened, _) = open(&self.context, &self.dir, self.id, Extent::Published(published))?;
+            end = opened.view.end();
+            self.users_total.store(opened.users_total, std::sync::atomic::Ordering::Relaxed);
+            self.change_view(|view| *view = opened.view);
+        }
+        self.follow_to(end);
+        Ok(())
+    }
+}

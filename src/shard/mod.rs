@@ -189,6 +189,11 @@ impl Shard {
         self.context.live.store(live_word(self.id), end);
     }
 
+    /// Lets this process's readers see the records below `end`, which another process wrote.
+    fn follow_to(&self, end: u64) {
+        self.published.store(end, Ordering::Release);
+    }
+
     pub(crate) fn tell_durable(&self, end: u64) {
         self.durable.fetch_max(end, Ordering::AcqRel);
         self.context.live.store(live_word(self.id) + 1, self.durable());

@@ -1,0 +1,134 @@
+//! The filter of a user's log: what is asked, and the same in a source's codes.
+
+use std::collections::BTreeSet;
+
+use crate::event::{Category, EventView, LeafError, Level, Status, lookup};
+use crate::format::keys::route_hash;
+use crate::format::posting::{ACTION_CODE_OTHER, ACTION_CODE_OWN_FIRST, TagMask};
+use crate::index::selection::Selection;
+use crate::shard::view::Source;
+
+/// The order of a user's log: that of the user sequence.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Hash)]
+pub enum Order {
+    /// The latest event first.
+    #[default]
+    Newest,
+    /// The first event first.
+    Oldest,
+}
+
+/// What is asked of a user's log. Empty lists ask for nothing in particular.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Filter {
+    pub(crate) levels: BTreeSet<Level>,
+    pub(crate) categories: BTreeSet<Category>,
+    pub(crate) statuses: BTreeSet<Status>,
+    pub(crate) actions: BTreeSet<String>,
+    pub(crate) services: BTreeSet<String>,
+    /// `occurred_at` from here on, microseconds.
+    pub(crate) since: Option<i64>,
+    /// `occurred_at` before here.
+    pub(crate) until: Option<i64>,
+}
+
+impl Filter {
+    /// A digest that two filters share only if they ask the same; part of the cursor.
+    pub(crate) fn digest(&self) -> u64 {
+        let mut text = Vec::new();
+        let mut put = |part: &[u8]| {
+            // Lengths keep neighbours apart.
+            text.extend_from_slice(&(part.len() as u64).to_le_bytes());
+            text.extend_from_slice(part);
+        };
+        put(&self.levels.iter().map(|level| level.code()).collect::<Vec<_>>());
+        put(&self.categories.iter().map(|category| category.code()).collect::<Vec<_>>());
+        put(&self.statuses.iter().map(|status| status.code()).collect::<Vec<_>>());
+        for names in [&self.actions, &self.services] {
+            put(&(names.len() as u64).to_le_bytes());
+            names.iter().for_each(|name| put(name.as_bytes()));
+        }
+        for bound in [self.since, self.until] {
+            put(bound.map(i64::to_le_bytes).as_ref().map_or(&[], |bytes| bytes));
+        }
+        route_hash(&text)
+    }
+
+    /// Whether every event passes.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.levels.is_empty()
+            && self.categories.is_empty()
+            && self.statuses.is_empty()
+            && self.actions.is_empty()
+            && self.services.is_empty()
+            && self.since.is_none()
+            && self.until.is_none()
+    }
+
+    /// The filter in the codes of a source.
+    pub(crate) fn selection(&self, source: &Source) -> Selection {
+        let actions = codes(&self.actions, |name| match lookup(name) {
+            Some(entry) => Some(entry.code),
+            None => own_action(source, name),
+        });
+        let services = codes(&self.services, |name| service(source, name));
+        Selection {
+            mask: self.mask(),
+            actions,
+            services,
+            since: self.since.unwrap_or(i64::MIN),
+            until: self.until,
+        }
+    }
+
+    fn mask(&self) -> TagMask {
+        let levels = self.levels.iter().map(|level| TagMask::level(level.code()));
+        let statuses = self.statuses.iter().map(|status| TagMask::status(status.code()));
+        let categories = self.categories.iter().map(|category| TagMask::category(category.code()));
+        let or = |all: TagMask, one: TagMask| TagMask(all.0 | one.0);
+        TagMask(
+            levels.reduce(or).unwrap_or(TagMask::LEVELS).0
+                | statuses.reduce(or).unwrap_or(TagMask::STATUSES).0
+                | categories.reduce(or).unwrap_or(TagMask::CATEGORIES).0,
+        )
+    }
+
+    /// Decides by the record itself what the index could not.
+    pub(crate) fn matches(&self, event: &EventView<'_>) -> Result<bool, LeafError> {
+        let any = |names: &BTreeSet<String>, name: Option<&str>| {
+            names.is_empty() || name.is_some_and(|name| names.contains(name))
+        };
+        let at = event.occurred_at().as_micros();
+        Ok((self.levels.is_empty() || self.levels.contains(&event.level()))
+            && (self.categories.is_empty() || self.categories.contains(&event.category()))
+            && (self.statuses.is_empty() || self.statuses.contains(&event.status()))
+            && any(&self.actions, Some(event.action()?))
+            && any(&self.services, event.service()?)
+            && self.since.is_none_or(|since| at >= since)
+            && self.until.is_none_or(|until| at < until))
+    }
+}
+
+fn codes(names: &BTreeSet<String>, code: impl Fn(&str) -> Option<u16>) -> Option<Vec<u16>> {
+    (!names.is_empty()).then(|| names.iter().filter_map(|name| code(name)).collect())
+}
+
+fn own_action(source: &Source, name: &str) -> Option<u16> {
+    match source {
+        Source::Tail(tail, _) => tail.actions.code(name),
+        Source::Run(run) => code_of(&run.dictionaries().actions, name, ACTION_CODE_OWN_FIRST)
+            .filter(|code| *code < ACTION_CODE_OTHER),
+    }
+}
+
+fn service(source: &Source, name: &str) -> Option<u16> {
+    match source {
+        Source::Tail(tail, _) => tail.services.code(name),
+        Source::Run(run) => code_of(&run.dictionaries().services, name, 1),
+    }
+}
+
+fn code_of(names: &[String], name: &str, first_code: u16) -> Option<u16> {
+    let place = names.iter().position(|other| other == name)?;
+    u16::try_from(place).ok()?.checked_add(first_code)
+}

@@ -1,0 +1,226 @@
+//! A user's log: the performance-critical query.
+//!
+//! Finds the user's postings source by source in the order asked for, lets the index decide what it can, stops at one
+//! more than the limit, and fetches the records in one batch. Nothing here depends on how large the store is.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use super::filter::{Filter, Order};
+use super::page::{Page, Place, damaged, read};
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::cursor::UserLogCursor;
+use crate::format::keys::IndexKey;
+use crate::ids::Fingerprint;
+use crate::index::{Candidate, Direction, Range};
+use crate::shard::view::{ShardView, Source};
+
+/// What is asked.
+#[derive(Debug)]
+pub(crate) struct UserLogRequest<'q> {
+    pub(crate) user_id: &'q str,
+    pub(crate) filter: &'q Filter,
+    pub(crate) order: Order,
+    pub(crate) limit: usize,
+    pub(crate) cursor: Option<&'q str>,
+}
+
+/// Where a page begins, from its cursor.
+#[derive(Clone, Copy, Debug)]
+struct Start {
+    /// User sequences from here on are left out (newest first), or those before (oldest first).
+    user_sequence: Option<u64>,
+    /// After a rollback: shard sequences from here on are left out (newest first), or those before (oldest first).
+    sequence: Option<u64>,
+}
+
+/// Makes the page.
+pub(crate) fn user_log(view: Arc<ShardView>, key: &Arc<IndexKey>, request: &UserLogRequest<'_>) -> Result<Page> {
+    let user = key.fingerprint(request.user_id.as_bytes());
+    let cursor = UserLogCursor {
+        oldest_first: request.order == Order::Oldest,
+        epoch: view.epoch(),
+        user,
+        filter_digest: request.filter.digest(),
+        user_sequence: 0,
+        sequence: 0,
+    };
+    let start = match request.cursor {
+        None => Start { user_sequence: None, sequence: None },
+        Some(token) => start_of(token, key, &cursor, &view)?,
+    };
+    let mut gathering = Gathering {
+        view: &view,
+        request,
+        start,
+        places: Vec::with_capacity(request.limit.min(128) + 1),
+        segment: 0,
+        records_asked: 0,
+    };
+    gathering.walk(user)?;
+    let Gathering { mut places, records_asked, .. } = gathering;
+    let has_more = places.len() > request.limit;
+    places.truncate(request.limit);
+    let records_read = records_asked + places.iter().filter(|place| !place.read).count() as u64;
+    let places: Vec<Place> = places.into_iter().map(|found| found.place).collect();
+    verify(&view, request.user_id, &places)?;
+    Ok(Page { view, key: Arc::clone(key), places, has_more, limit: request.limit, records_read, cursor })
+}
+
+/// Reads a cursor: it must be this store's, this user's, this filter's and this order's.
+fn start_of(token: &str, key: &IndexKey, own: &UserLogCursor, view: &ShardView) -> Result<Start> {
+    let invalid = |message: String| Error::new(ErrorKind::InvalidCursor, message);
+    let cursor = UserLogCursor::decode(token, key).map_err(|error| invalid(error.to_string()))?;
+    if cursor.user != own.user {
+        return Err(invalid("the cursor belongs to another user".to_owned()));
+    }
+    if cursor.oldest_first != own.oldest_first {
+        return Err(invalid("the cursor belongs to the other order".to_owned()));
+    }
+    if cursor.filter_digest != own.filter_digest {
+        return Err(invalid("the cursor belongs to another filter".to_owned()));
+    }
+    if cursor.epoch > own.epoch {
+        return Err(invalid("the cursor is from a later recovery epoch of this store".to_owned()));
+    }
+    // What it points at may have been rolled back: then it stands behind the last event that survived.
+    let lost = view.first_lost_after(cursor.epoch).filter(|first_lost| cursor.sequence >= *first_lost);
+    Ok(match lost {
+        Some(first_lost) => Start { user_sequence: None, sequence: Some(first_lost) },
+        None => Start { user_sequence: Some(cursor.user_sequence), sequence: None },
+    })
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Found {
+    place: Place,
+    /// The record was touched already, to decide the filter.
+    read: bool,
+}
+
+struct Gathering<'g> {
+    view: &'g ShardView,
+    request: &'g UserLogRequest<'g>,
+    start: Start,
+    places: Vec<Found>,
+    /// Where the last record was found: the next is near.
+    segment: usize,
+    records_asked: u64,
+}
+
+impl Gathering<'_> {
+    fn walk(&mut self, user: Fingerprint) -> Result<()> {
+        let sources = &self.view.sources;
+        match self.request.order {
+            Order::Newest => {
+                for source in sources.iter().rev() {
+                    if self.visit(source, user)?.is_break() {
+                        break;
+                    }
+                }
+            }
+            Order::Oldest => {
+                for source in sources {
+                    if self.visit(source, user)?.is_break() {
+                        break;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn visit(&mut self, source: &Source, user: Fingerprint) -> Result<ControlFlow<()>> {
+        match source {
+            Source::Tail(tail, segment) => {
+                let Some(found) = tail.user(user, segment.published()) else {
+                    return Ok(ControlFlow::Continue(()));
+                };
+                let Some(range) = self.range(found.count_before(), found.count()) else {
+                    return Ok(ControlFlow::Continue(()));
+                };
+                let selection = self.request.filter.selection(source);
+                found.walk(range, &selection, &mut |candidate| self.take(candidate))
+            }
+            Source::Run(run) => {
+                let Some(found) = run.user(user)? else { return Ok(ControlFlow::Continue(())) };
+                let Some(range) = self.range(found.count_before(), found.count()) else {
+                    return Ok(ControlFlow::Continue(()));
+                };
+                let selection = self.request.filter.selection(source);
+                found.walk(range, &selection, &mut |candidate| self.take(candidate))
+            }
+        }
+    }
+
+    /// Which of a source's postings of the user lie on this side of the cursor; `None` if none does.
+    fn range(&self, count_before: u64, count: u32) -> Option<Range> {
+        let clamp = |position: u64| {
+            u32::try_from(position.saturating_sub(count_before)).unwrap_or(u32::MAX).min(count)
+        };
+        let (from, to, direction) = match (self.request.order, self.start.user_sequence) {
+            (Order::Newest, before) => (0, before.map_or(count, clamp), Direction::NewestFirst),
+            (Order::Oldest, after) => {
+                (after.map_or(0, |after| clamp(after.saturating_add(1))), count, Direction::OldestFirst)
+            }
+        };
+        (from < to).then_some(Range { from, to, direction })
+    }
+
+    fn take(&mut self, candidate: Candidate) -> Result<ControlFlow<()>> {
+        let on_this_side = match (self.request.order, self.start.sequence) {
+            (_, None) => true,
+            (Order::Newest, Some(first_lost)) => candidate.sequence < first_lost,
+            (Order::Oldest, Some(first_lost)) => candidate.sequence >= first_lost,
+        };
+        if !on_this_side {
+            return Ok(ControlFlow::Continue(()));
+        }
+        let place = self.place(candidate)?;
+        if candidate.ask {
+            self.records_asked += 1;
+            let event = read(self.view, place)?;
+            let matches = self.request.filter.matches(&event);
+            if !matches.map_err(|error| damaged(self.view, place, &error.to_string()))? {
+                return Ok(ControlFlow::Continue(()));
+            }
+        }
+        self.places.push(Found { place, read: candidate.ask });
+        let enough = self.places.len() > self.request.limit;
+        Ok(if enough { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+    }
+
+    /// Where the record lies; the processor is asked for it at once.
+    fn place(&mut self, candidate: Candidate) -> Result<Place> {
+        let near = self.view.segments.get(self.segment);
+        if !near.is_some_and(|near| (near.base()..near.end()).contains(&candidate.sequence)) {
+            let found = self.view.segment_of(candidate.sequence);
+            let missing = || {
+                let message = format!("the index names record {}, which is not there", candidate.sequence);
+                Error::new(ErrorKind::Corruption, message)
+            };
+            self.segment = found.ok_or_else(missing)?.0;
+        }
+        let segment = &self.view.segments[self.segment];
+        let ordinal = candidate.sequence - segment.base();
+        let offset = segment.offset_of(ordinal).unwrap_or_default();
+        segment.prefetch(offset);
+        Ok(Place {
+            segment: u32::try_from(self.segment).unwrap_or(u32::MAX),
+            ordinal: u32::try_from(ordinal).unwrap_or(u32::MAX),
+            offset,
+            user_sequence: candidate.user_sequence,
+        })
+    }
+}
+
+/// Each record's own user id must be the one asked for: an index that is wrong never shows somebody else's event.
+fn verify(view: &ShardView, user_id: &str, places: &[Place]) -> Result<()> {
+    for place in places {
+        let event = read(view, *place)?;
+        if event.user_id_bytes() != Some(user_id.as_bytes()) {
+            return Err(damaged(view, *place, "it belongs to another user"));
+        }
+    }
+    Ok(())
+}
