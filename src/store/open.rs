@@ -1,0 +1,407 @@
+//! Makes and opens stores: the directory's own files, the lock, every shard.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+use super::background::{Inline, Workers};
+use super::options::{Durability, Options};
+use super::{Core, Inner, Store};
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::keys::{IndexKey, KEY_FILE_BYTES, ROUTE_HASH_VERSION};
+use crate::format::located;
+use crate::format::manifest::{MANIFEST_BYTES_MAX, SegmentEntry, ShardManifest, StoreManifest};
+use crate::format::segment::{FloorSlot, Header, SLOT_OFFSETS};
+use crate::ids::ShardId;
+use crate::io::clock::{Clock, SystemClock};
+use crate::io::memory::MemoryDisk;
+use crate::io::mmap::SharedWords;
+use crate::io::real::RealDisk;
+use crate::io::{Access, Disk, LockGuard, Mode, TEMPORARY_SUFFIX, replace_file};
+use crate::segment::create::{SEGMENT_BYTES_MIN, create_file, log_path, new_salt};
+use crate::shard::commit::Committer;
+use crate::shard::follow::{self, Extent};
+use crate::shard::maintain::MANIFEST_NAME;
+use crate::shard::recovery::{self, ShardRecovery};
+use crate::shard::{Background, Context, Opened, Shard, live_word};
+
+const STORE_NAME: &str = "STORE";
+const KEY_NAME: &str = "KEY";
+const LOCK_NAME: &str = "LOCK";
+const LIVE_NAME: &str = "LIVE";
+
+/// The word of the live file that says that its shards' words are valid: the writer's session.
+const LIVE_SESSION: usize = 0;
+
+/// What opening a store had to do.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct RecoveryReport {
+    /// The shards in which something was rescued or rolled back.
+    pub shards: Vec<ShardRecovery>,
+    /// Opened for reading without a running writer: records above the durable floor are not shown. Opening the store for
+    /// writing once makes them durable and readable.
+    pub needs_recovery: bool,
+}
+
+impl RecoveryReport {
+    /// Whether acknowledged events may have been lost.
+    pub fn rolled_back(&self) -> bool {
+        self.shards.iter().any(|shard| shard.rolled_back_from.is_some())
+    }
+}
+
+fn shard_dir(dir: &Path, shard: u16) -> PathBuf {
+    dir.join(format!("shard-{shard:02}"))
+}
+
+pub(super) fn open(options: &Options, dir: PathBuf) -> Result<Store> {
+    let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+    if options.read_only {
+        return open_reader(options, disk, dir);
+    }
+    if options.create_if_missing && is_vacant(&*disk, &dir)? {
+        return create(options, disk, dir);
+    }
+    open_writer(options, disk, dir)
+}
+
+pub(super) fn create_new(options: &Options, dir: PathBuf) -> Result<Store> {
+    let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+    if !is_vacant(&*disk, &dir)? {
+        let what = if disk.exists(&dir.join(STORE_NAME))? { "a store" } else { "something else" };
+        return Err(Error::at(ErrorKind::AlreadyExists, &dir, format!("there is {what} in the directory already")));
+    }
+    create(options, disk, dir)
+}
+
+pub(super) fn in_memory(options: &Options) -> Result<Store> {
+    create(options, Arc::new(MemoryDisk::default()), PathBuf::from("memory"))
+}
+
+/// Whether a store can be made here: nothing is there, or only what a creation that was cut short left behind.
+fn is_vacant(disk: &dyn Disk, dir: &Path) -> Result<bool> {
+    let names = match disk.list(dir) {
+        Ok(names) => names,
+        Err(error) if error.io_kind().is_none() && !dir.exists() => return Ok(true),
+        Err(error) => return Err(error),
+    };
+    let own = |name: &String| {
+        [KEY_NAME, LOCK_NAME, LIVE_NAME].contains(&name.as_str())
+            || name.starts_with("shard-")
+            || name.ends_with(TEMPORARY_SUFFIX)
+    };
+    Ok(names.iter().all(own))
+}
+
+fn random<const N: usize>() -> Result<[u8; N]> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes)
+        .map_err(|error| Error::new(ErrorKind::Io, format!("cannot get random bytes: {error}")))?;
+    Ok(bytes)
+}
+
+/// Makes the files of a new store; `STORE` comes last and makes it one.
+fn create(options: &Options, disk: Arc<dyn Disk>, dir: PathBuf) -> Result<Store> {
+    disk.create_dir(&dir)?;
+    let lock = disk.lock(&dir.join(LOCK_NAME))?;
+    let store_id: [u8; 16] = random()?;
+    let name = options.name.clone().unwrap_or_else(|| {
+        let id: String = store_id.iter().take(6).map(|byte| format!("{byte:02x}")).collect();
+        format!("usertrail-{id}")
+    });
+    let durability = options.durability.unwrap_or_default();
+    let interval = match durability {
+        Durability::Interval(interval) => u64::try_from(interval.as_micros()).unwrap_or(u64::MAX),
+        _ => 0,
+    };
+    let manifest = StoreManifest {
+        store_id,
+        name,
+        shards: options.shards_or_default(),
+        route_hash_version: ROUTE_HASH_VERSION,
+        segment_bytes_max: options.segment_bytes_max,
+        created_at_micros: SystemClock::new().wall_micros(),
+        durability: match durability {
+            Durability::Buffered => 0,
+            Durability::Interval(_) => 1,
+            Durability::Durable => 2,
+        },
+        sync_interval_micros: interval,
+    };
+    let key = IndexKey::new(random()?);
+    replace_file(&*disk, &dir.join(KEY_NAME), &key.encode(), Mode::Private)?;
+    for shard in 0..manifest.shards {
+        create_shard(&*disk, &dir, &manifest, shard)?;
+    }
+    let path = dir.join(STORE_NAME);
+    let bytes = manifest.encode().map_err(located(&path, 0))?;
+    replace_file(&*disk, &path, &bytes, Mode::Shared)?;
+    // The directory's own name, where it is new.
+    if let Some(parent) = dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        disk.sync_dir(parent)?;
+    }
+    open_locked(options, disk, dir, lock)
+}
+
+fn create_shard(disk: &dyn Disk, dir: &Path, store: &StoreManifest, shard: u16) -> Result<()> {
+    let dir = shard_dir(dir, shard);
+    disk.create_dir(&dir)?;
+    let header = Header {
+        store_id: store.store_id,
+        shard,
+        generation: 0,
+        segment: 0,
+        file_bytes: SEGMENT_BYTES_MIN,
+        salt: new_salt()?,
+        created_at_micros: store.created_at_micros,
+    };
+    let file = create_file(disk, &log_path(&dir, 0), &header)?;
+    let slot = FloorSlot { counter: 1, floor: 0, clean: true };
+    file.write_all_at(SLOT_OFFSETS[1], &slot.encode(header.salt))?;
+    file.sync_data()?;
+    let entry = SegmentEntry {
+        id: 0,
+        generation: 0,
+        salt: header.salt.0,
+        file_bytes: header.file_bytes,
+        sealed: false,
+    };
+    let manifest = ShardManifest {
+        store_id: store.store_id,
+        shard,
+        next_segment: 1,
+        segments: vec![entry],
+        rollbacks: Vec::new(),
+    };
+    let path = dir.join(MANIFEST_NAME);
+    let bytes = manifest.encode().map_err(located(&path, 0))?;
+    replace_file(disk, &path, &bytes, Mode::Shared)
+}
+
+/// Reads the store's manifest and key.
+fn read_identity(disk: &dyn Disk, dir: &Path) -> Result<(StoreManifest, IndexKey)> {
+    let path = dir.join(STORE_NAME);
+    // A directory that isn't there, or isn't one, says so itself.
+    disk.list(dir)?;
+    if !disk.exists(&path)? {
+        return Err(Error::at(ErrorKind::NotAStore, dir, "the directory is not a usertrail store"));
+    }
+    let bytes = disk.read(&path, MANIFEST_BYTES_MAX)?;
+    let manifest = StoreManifest::decode(&bytes).map_err(located(&path, 0))?;
+    if manifest.route_hash_version > ROUTE_HASH_VERSION {
+        let message = format!("routing hash version {} is newer than this program", manifest.route_hash_version);
+        return Err(Error::at(ErrorKind::NewerFormat, &path, message));
+    }
+    if !manifest.shards.is_power_of_two() || manifest.shards > 1 << 14 {
+        return Err(Error::corruption(&path, 0, "the number of shards is no power of two"));
+    }
+    let path = dir.join(KEY_NAME);
+    let bytes = disk.read(&path, KEY_FILE_BYTES as u64).map_err(|error| match error.io_kind() {
+        Some(std::io::ErrorKind::NotFound) => Error::corruption(&path, 0, "the store's key file is missing"),
+        _ => error,
+    })?;
+    let key = IndexKey::decode(&bytes).map_err(located(&path, 0))?;
+    Ok((manifest, key))
+}
+
+fn open_writer(options: &Options, disk: Arc<dyn Disk>, dir: PathBuf) -> Result<Store> {
+    // Before the lock: a directory that is no store is left as it is.
+    read_identity(&*disk, &dir)?;
+    let lock = disk.lock(&dir.join(LOCK_NAME))?;
+    open_locked(options, disk, dir, lock)
+}
+
+fn live_words(manifest: &StoreManifest) -> usize {
+    live_word(ShardId::new(manifest.shards))
+}
+
+fn context(
+    options: &Options,
+    disk: &Arc<dyn Disk>,
+    manifest: &StoreManifest,
+    key: &Arc<IndexKey>,
+    live: SharedWords,
+    access: Access,
+) -> Context {
+    Context {
+        disk: Arc::clone(disk),
+        clock: Arc::new(SystemClock::new()),
+        key: Arc::clone(key),
+        store_id: manifest.store_id,
+        segment_bytes_max: manifest.segment_bytes_max,
+        sync_ahead: durability(options, manifest).waits(),
+        unsynced_bytes_max: options.unsynced_bytes_max / u64::from(manifest.shards),
+        live,
+        access,
+    }
+}
+
+fn durability(options: &Options, manifest: &StoreManifest) -> Durability {
+    options.durability.unwrap_or(match manifest.durability {
+        0 => Durability::Buffered,
+        2 => Durability::Durable,
+        _ => Durability::Interval(Duration::from_micros(manifest.sync_interval_micros.max(1))),
+    })
+}
+
+fn open_locked(
+    options: &Options,
+    disk: Arc<dyn Disk>,
+    dir: PathBuf,
+    lock: Box<dyn LockGuard>,
+) -> Result<Store> {
+    let (manifest, key) = read_identity(&*disk, &dir)?;
+    let key = Arc::new(key);
+    let live = disk.shared_words(&dir.join(LIVE_NAME), live_words(&manifest), Access::Write)?;
+    // Readers beside the writer before this one must look again.
+    live.store(LIVE_SESSION, 0);
+    let context = context(options, &disk, &manifest, &key, live.clone(), Access::Write);
+    let (shards, reports) = open_shards(&context, &dir, &manifest, options)?;
+    let session = u64::from_le_bytes(random()?) | 1;
+    live.store(LIVE_SESSION, session);
+    let recovery = RecoveryReport {
+        shards: reports.into_iter().filter(|report| report.rescued > 0 || report.rolled_back_from.is_some()).collect(),
+        needs_recovery: false,
+    };
+    let durability = durability(options, &manifest);
+    let workers = Workers::channels();
+    let core = Arc::new(Core {
+        committer: Committer::new(Arc::clone(&shards), shards.len().saturating_sub(1).min(7)),
+        disk,
+        dir,
+        key,
+        background: workers.background(),
+        shards,
+        durability,
+        access: Access::Write,
+        live,
+        closed: AtomicBool::new(false),
+        round_robin: AtomicU64::new(0),
+        records_read: AtomicU64::new(0),
+        pages: AtomicU64::new(0),
+        manifest,
+    });
+    workers.start(&core, options.clock_jump_max)?;
+    Ok(Store(Arc::new(Inner { core, workers: Some(workers), recovery, lock: Mutex::new(Some(lock)) })))
+}
+
+/// Opens all shards, several at a time: recovery waits for the disk.
+fn open_shards(
+    context: &Context,
+    dir: &Path,
+    manifest: &StoreManifest,
+    options: &Options,
+) -> Result<(Arc<[Arc<Shard>]>, Vec<ShardRecovery>)> {
+    let open_one = |number: u16| {
+        let (id, dir) = (ShardId::new(number), shard_dir(dir, number));
+        let (opened, report) = recovery::open(context, &dir, id, options.repair)?;
+        Ok::<_, Error>((Arc::new(Shard::new(id, context.clone(), dir, opened)), report))
+    };
+    let numbers: Vec<u16> = (0..manifest.shards).collect();
+    let opened: Vec<Result<(Arc<Shard>, ShardRecovery)>> = std::thread::scope(|scope| {
+        let threads: Vec<_> = numbers
+            .chunks(numbers.len().div_ceil(8))
+            .map(|chunk| scope.spawn(move || chunk.iter().map(|number| open_one(*number)).collect::<Vec<_>>()))
+            .collect();
+        threads
+            .into_iter()
+            .flat_map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+            .collect()
+    });
+    let mut shards = Vec::with_capacity(opened.len());
+    let mut reports = Vec::with_capacity(opened.len());
+    for shard in opened {
+        let (shard, report) = shard?;
+        shards.push(shard);
+        reports.push(report);
+    }
+    Ok((shards.into(), reports))
+}
+
+fn open_reader(options: &Options, disk: Arc<dyn Disk>, dir: PathBuf) -> Result<Store> {
+    let (manifest, key) = read_identity(&*disk, &dir)?;
+    let key = Arc::new(key);
+    let live = disk.shared_words(&dir.join(LIVE_NAME), live_words(&manifest), Access::Read);
+    let running = disk.is_locked(&dir.join(LOCK_NAME))?;
+    // Without the file nobody has ever written: then there is nothing to follow.
+    let live = match live {
+        Ok(live) => live,
+        Err(error) if running => return Err(error),
+        Err(_) => MemoryDisk::default().shared_words(Path::new(LIVE_NAME), live_words(&manifest), Access::Write)?,
+    };
+    let session = live.load(LIVE_SESSION);
+    let follows = running && session != 0;
+    let context = context(options, &disk, &manifest, &key, live.clone(), Access::Read);
+    let mut shards = Vec::new();
+    let mut needs_recovery = false;
+    for number in 0..manifest.shards {
+        let (id, dir) = (ShardId::new(number), shard_dir(&dir, number));
+        let (opened, left_out) = open_follower(&context, &dir, id, &live, follows)?;
+        needs_recovery |= left_out;
+        shards.push(Arc::new(Shard::new(id, context.clone(), dir, opened)));
+    }
+    let shards: Arc<[Arc<Shard>]> = shards.into();
+    let background: Arc<dyn Background> = Arc::new(Inline);
+    let core = Arc::new(Core {
+        committer: Committer::new(Arc::clone(&shards), 0),
+        disk,
+        dir,
+        key,
+        background,
+        shards,
+        durability: durability(options, &manifest),
+        access: Access::Read,
+        // A session of 0 is never a writer's: such a reader follows nobody.
+        live: if follows { live } else { SharedWords::clone(&context.live) },
+        closed: AtomicBool::new(false),
+        round_robin: AtomicU64::new(if follows { session } else { 0 }),
+        records_read: AtomicU64::new(0),
+        pages: AtomicU64::new(0),
+        manifest,
+    });
+    let recovery = RecoveryReport { shards: Vec::new(), needs_recovery };
+    Ok(Store(Arc::new(Inner { core, workers: None, recovery, lock: Mutex::new(None) })))
+}
+
+/// Opens a shard beside the writer; the writer may replace the manifest meanwhile, so a failure is looked at again.
+fn open_follower(
+    context: &Context,
+    dir: &Path,
+    id: ShardId,
+    live: &SharedWords,
+    follows: bool,
+) -> Result<(Opened, bool)> {
+    let mut attempts = 0;
+    loop {
+        let extent =
+            if follows { Extent::Published(live.load(live_word(id))) } else { Extent::Durable };
+        match follow::open(context, dir, id, extent) {
+            Err(_) if follows && attempts < 10 => attempts += 1,
+            outcome => return outcome,
+        }
+    }
+}
+
+impl Core {
+    /// In a store opened for reading: takes in what the writer has published since.
+    pub(super) fn follow(&self, shard: &Shard) -> Result<()> {
+        if self.access == Access::Write {
+            return Ok(());
+        }
+        let session = self.round_robin.load(std::sync::atomic::Ordering::Relaxed);
+        if session == 0 {
+            return Ok(());
+        }
+        if self.live.load(LIVE_SESSION) != session {
+            // Another writer took over, and may have rolled back what this reader has seen.
+            let message = "the store was opened by another writer meanwhile; open it for reading again";
+            return Err(Error::at(ErrorKind::Closed, &self.dir, message));
+        }
+        shard.follow(self.live.load(live_word(shard.id)))
+    }
+}

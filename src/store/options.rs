@@ -1,0 +1,217 @@
+//! How a store is made and opened.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::Store;
+use crate::error::{Error, ErrorKind, Result};
+use crate::segment::create::{SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN};
+use crate::shard::recovery::Repair;
+
+/// When an append is acknowledged, and so what it survives.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Durability {
+    /// When it is stored in the mapped file: survives the process being killed.
+    Buffered,
+    /// As `Buffered`, and synced at least this often: a power cut takes at most the interval.
+    Interval(Duration),
+    /// When it is on stable storage: survives a power cut. Those who wait share one sync.
+    Durable,
+}
+
+impl Default for Durability {
+    /// `Interval` of 100 ms.
+    fn default() -> Self {
+        Self::Interval(Duration::from_millis(100))
+    }
+}
+
+impl Durability {
+    /// Whether an append waits for the disk.
+    pub(crate) fn waits(self) -> bool {
+        self == Self::Durable
+    }
+}
+
+/// How a store is made or opened.
+///
+/// ```no_run
+/// use usertrail::{Durability, Options};
+///
+/// let store = Options::new().shards(8).durability(Durability::Durable).create_if_missing(true).open("trail")?;
+/// # Ok::<(), usertrail::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Options {
+    pub(super) shards: Option<u16>,
+    pub(super) segment_bytes_max: u64,
+    pub(super) durability: Option<Durability>,
+    pub(super) name: Option<String>,
+    pub(super) create_if_missing: bool,
+    pub(super) read_only: bool,
+    pub(super) unsynced_bytes_max: u64,
+    pub(super) clock_jump_max: Duration,
+    pub(super) repair: Repair,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Options {
+    /// The defaults, each named at its setter.
+    pub fn new() -> Self {
+        Self {
+            shards: None,
+            segment_bytes_max: 64 << 20,
+            durability: None,
+            name: None,
+            create_if_missing: false,
+            read_only: false,
+            unsynced_bytes_max: 1 << 30,
+            clock_jump_max: Duration::from_secs(60),
+            repair: Repair::No,
+        }
+    }
+
+    /// How many shards a new store gets: a power of two from 1 to 16,384, fixed for life. Default: the first power of
+    /// two from twice the cores on, at least 4.
+    #[must_use]
+    pub fn shards(mut self, shards: u16) -> Self {
+        self.shards = Some(shards);
+        self
+    }
+
+    /// How large the segments of a new store grow, in bytes: 1 MiB to 1 GiB. Default 64 MiB.
+    #[must_use]
+    pub fn segment_bytes_max(mut self, bytes: u64) -> Self {
+        self.segment_bytes_max = bytes;
+        self
+    }
+
+    /// When appends are acknowledged. A new store keeps it as its default; an existing one uses it this time.
+    #[must_use]
+    pub fn durability(mut self, durability: Durability) -> Self {
+        self.durability = Some(durability);
+        self
+    }
+
+    /// The name of a new store, 1 to 200 bytes of printable ASCII without spaces or `+`; it stays with copies of the
+    /// directory. Default: a random one.
+    #[must_use]
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// Makes the store where there is none. Default: no.
+    #[must_use]
+    pub fn create_if_missing(mut self, create: bool) -> Self {
+        self.create_if_missing = create;
+        self
+    }
+
+    /// Opens for reading only, beside a running writer if there is one. Changes nothing on disk. Default: no.
+    ///
+    /// Without a running writer, only what is known to be on stable storage is shown:
+    /// [`RecoveryReport::needs_recovery`](super::RecoveryReport::needs_recovery) says if there is more.
+    #[must_use]
+    pub fn read_only(mut self, read_only: bool) -> Self {
+        self.read_only = read_only;
+        self
+    }
+
+    /// How many bytes may wait for a sync before writers wait too, at every durability, over all shards. Default 1 GiB.
+    #[must_use]
+    pub fn unsynced_bytes_max(mut self, bytes: u64) -> Self {
+        self.unsynced_bytes_max = bytes;
+        self
+    }
+
+    /// How far the clock may jump forward before a `system.clock_jumped` event records it. Default 60 s.
+    #[must_use]
+    pub fn clock_jump_max(mut self, jump: Duration) -> Self {
+        self.clock_jump_max = jump;
+        self
+    }
+
+    /// Lets opening roll a segment back to its first bad record, also where that record was on stable storage.
+    ///
+    /// Without this such damage is refused. The damaged file is kept beside the new one, as `<name>.damaged-<generation>`;
+    /// what was lost is in the [report](Store::recovery).
+    #[must_use]
+    pub fn repair(mut self, repair: bool) -> Self {
+        self.repair = if repair { Repair::RollBack } else { Repair::No };
+        self
+    }
+
+    /// Opens the store in a directory.
+    ///
+    /// # Errors
+    ///
+    /// As [`Store::open`], and [`InvalidOption`](ErrorKind::InvalidOption).
+    pub fn open(self, path: impl Into<PathBuf>) -> Result<Store> {
+        self.check()?;
+        super::open::open(&self, path.into())
+    }
+
+    /// Makes a new store in a directory that is empty or not there.
+    ///
+    /// # Errors
+    ///
+    /// [`AlreadyExists`](ErrorKind::AlreadyExists), [`InvalidOption`](ErrorKind::InvalidOption), or what the operating
+    /// system says.
+    pub fn create_new(self, path: impl Into<PathBuf>) -> Result<Store> {
+        self.check()?;
+        super::open::create_new(&self, path.into())
+    }
+
+    /// A new store in memory, gone with its last clone.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidOption`](ErrorKind::InvalidOption), or if memory can't be had.
+    pub fn in_memory(self) -> Result<Store> {
+        self.check()?;
+        super::open::in_memory(&self)
+    }
+
+    fn check(&self) -> Result<()> {
+        let invalid = |message: String| Err(Error::new(ErrorKind::InvalidOption, message));
+        if let Some(shards) = self.shards
+            && (!shards.is_power_of_two() || shards > 1 << 14)
+        {
+            return invalid(format!("{shards} shards: must be a power of two from 1 to 16384"));
+        }
+        if !(SEGMENT_BYTES_MIN..=SEGMENT_BYTES_MAX).contains(&self.segment_bytes_max) {
+            return invalid(format!(
+                "segments of {} bytes: must be from 1 MiB to 1 GiB",
+                self.segment_bytes_max
+            ));
+        }
+        if self.durability == Some(Durability::Interval(Duration::ZERO)) {
+            return invalid("a sync interval of zero: Durable is what waits for every sync".to_owned());
+        }
+        if let Some(name) = &self.name
+            && (name.is_empty()
+                || name.len() > 200
+                || !name.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'+'))
+        {
+            return invalid("the store's name must be 1 to 200 printable ASCII characters but spaces and +".to_owned());
+        }
+        if self.unsynced_bytes_max < SEGMENT_BYTES_MIN {
+            return invalid("unsynced_bytes_max: must be at least 1 MiB".to_owned());
+        }
+        Ok(())
+    }
+
+    /// Twice the cores, at least four, rounded up to a power of two.
+    pub(super) fn shards_or_default(&self) -> u16 {
+        self.shards.unwrap_or_else(|| {
+            let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
+            u16::try_from((2 * cores).clamp(4, 256).next_power_of_two()).unwrap_or(4)
+        })
+    }
+}
