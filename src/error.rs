@@ -162,3 +162,10 @@ impl std::error::Error for Error {
         self.0.source.as_ref().map(|source| &**source as &(dyn std::error::Error + 'static))
     }
 }
+
+impl From<crate::event::EventError> for Error {
+    fn from(error: crate::event::EventError) -> Self {
+        let message = error.to_string();
+        Self::new(ErrorKind::InvalidEvent, message)
+    }
+}

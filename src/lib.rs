@@ -17,12 +17,15 @@ mod store;
 
 pub use error::{Error, ErrorKind, Result};
 pub use event::{
-    Action, ActorId, Category, Details, Event, EventError, EventId, EventView, IdempotencyKey, Level, Message,
-    NewEvent, RequestId, Resource, ResourceId, Service, SessionId, Status, TenantId, Timestamp, UserAgent, UserId,
+    Action, ActorId, Category, Details, Event, EventError, EventId, EventView, IdempotencyKey, Level,
+    Message, NewEvent, RequestId, Resource, ResourceId, Service, SessionId, Status, TenantId, Timestamp,
+    UserAgent, UserId,
 };
 pub use ids::{Epoch, Sequence, ShardId, UserSequence};
 pub use query::{Order, Page};
 pub use shard::recovery::ShardRecovery;
 #[cfg(feature = "async")]
-pub use store::asynchronous::AsyncStore;
-pub use store::{BatchError, Durability, Options, Pending, Receipt, RecoveryReport, ShardStats, Stats, Store, UserLogQuery};
+pub use store::asynchronous::{AsyncStore, OwnedPage};
+pub use store::{
+    BatchError, Durability, Options, Pending, Receipt, RecoveryReport, ShardStats, Stats, Store, UserLogQuery,
+};

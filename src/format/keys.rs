@@ -78,8 +78,10 @@ impl IndexKey {
         if version > FORMAT_VERSION {
             return Err(FormatError::Newer(version));
         }
-        let secret: [u8; 32] =
-            bytes.get(16..).and_then(|rest| rest.try_into().ok()).ok_or(FormatError::Damaged("wrong length"))?;
+        let secret: [u8; 32] = bytes
+            .get(16..)
+            .and_then(|rest| rest.try_into().ok())
+            .ok_or(FormatError::Damaged("wrong length"))?;
         if version == 0 || Some(crc32c::crc32c(&secret)) != u32_at(bytes, 12) {
             return Err(FormatError::Damaged("the checksum does not match"));
         }

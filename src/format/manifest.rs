@@ -80,7 +80,10 @@ impl StoreManifest {
     }
 
     pub(crate) fn decode(bytes: &[u8]) -> FormatResult<Self> {
-        unarchive::<Self, ArchivedStoreManifest>(unframe(STORE_MAGIC, bytes)?, "the store manifest is damaged")
+        unarchive::<Self, ArchivedStoreManifest>(
+            unframe(STORE_MAGIC, bytes)?,
+            "the store manifest is damaged",
+        )
     }
 }
 
@@ -91,7 +94,10 @@ impl ShardManifest {
     }
 
     pub(crate) fn decode(bytes: &[u8]) -> FormatResult<Self> {
-        unarchive::<Self, ArchivedShardManifest>(unframe(SHARD_MAGIC, bytes)?, "the shard manifest is damaged")
+        unarchive::<Self, ArchivedShardManifest>(
+            unframe(SHARD_MAGIC, bytes)?,
+            "the shard manifest is damaged",
+        )
     }
 
     /// The current recovery epoch.

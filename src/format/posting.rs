@@ -248,7 +248,9 @@ mod tests {
     #[test]
     fn masks_tell_every_code_apart() {
         let mut seen = std::collections::HashSet::new();
-        for (level, category, status) in (0..4).flat_map(|l| (0..7).flat_map(move |c| (0..3).map(move |s| (l, c, s)))) {
+        for (level, category, status) in
+            (0..4).flat_map(|l| (0..7).flat_map(move |c| (0..3).map(move |s| (l, c, s))))
+        {
             assert!(seen.insert(Tags::new(level, category, status, 1, 1).mask().0));
         }
     }

@@ -59,7 +59,8 @@ pub(crate) fn begin(out: &mut Vec<u8>) {
 #[inline]
 pub(crate) fn seal(record: &mut Vec<u8>, salt: Salt, offset: u64, envelope: Envelope) -> FormatResult<()> {
     let leaf_bytes = record.len().saturating_sub(ENVELOPE_BYTES);
-    let length = u32::try_from(leaf_bytes).ok().filter(|length| (1..=LEAF_BYTES_MAX).contains(&(*length as usize)));
+    let length =
+        u32::try_from(leaf_bytes).ok().filter(|length| (1..=LEAF_BYTES_MAX).contains(&(*length as usize)));
     let length = length.ok_or(FormatError::Damaged("the leaf is empty or too long"))?.to_le_bytes();
     if let Some(head) = record.first_chunk_mut::<ENVELOPE_BYTES>() {
         head[..4].copy_from_slice(&length);

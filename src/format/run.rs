@@ -298,8 +298,7 @@ mod tests {
             last_ordinal: 5,
         };
         assert_eq!(DirectoryEntry::decode(&entry.encode()), Some(entry));
-        let summary =
-            BlockSummary { offset: 1, mask: TagMask(0x7fff), times: TimeRange { min: -4, max: 5 } };
+        let summary = BlockSummary { offset: 1, mask: TagMask(0x7fff), times: TimeRange { min: -4, max: 5 } };
         assert_eq!(BlockSummary::decode(&summary.encode()), Some(summary));
     }
 

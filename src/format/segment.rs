@@ -263,7 +263,11 @@ mod tests {
     }
 
     /// Flips every bit, and cuts to every length: `reads` must say no each time, but for bits in `ignored`.
-    fn assert_every_damage_is_seen(bytes: &[u8], ignored: std::ops::Range<usize>, reads: impl Fn(&[u8]) -> bool) {
+    fn assert_every_damage_is_seen(
+        bytes: &[u8],
+        ignored: std::ops::Range<usize>,
+        reads: impl Fn(&[u8]) -> bool,
+    ) {
         assert!(reads(bytes));
         for bit in (0..bytes.len() * 8).filter(|bit| !ignored.contains(&(bit / 8))) {
             let mut damaged = bytes.to_vec();
@@ -293,7 +297,9 @@ mod tests {
         let slot = FloorSlot { counter: 4, floor: 1000, clean: true };
         assert_eq!(FloorSlot::decode(&slot.encode(SALT), SALT), Some(slot));
         assert_eq!(FloorSlot::decode(&slot.encode(SALT), Salt(1)), None);
-        assert_every_damage_is_seen(&slot.encode(SALT), 28..32, |bytes| FloorSlot::decode(bytes, SALT).is_some());
+        assert_every_damage_is_seen(&slot.encode(SALT), 28..32, |bytes| {
+            FloorSlot::decode(bytes, SALT).is_some()
+        });
         assert_eq!(FloorSlot::decode(&[0; SLOT_BYTES], SALT), None);
     }
 

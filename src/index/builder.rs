@@ -56,7 +56,8 @@ impl RunBuilder {
     /// Adds a user with at least one posting.
     pub(crate) fn push(&mut self, user: UserPostings<'_>) -> Result<()> {
         let Some(last) = user.postings.last() else { return Ok(()) };
-        let too_many = || Error::new(ErrorKind::InvalidOption, "a run can't hold so many postings of one user");
+        let too_many =
+            || Error::new(ErrorKind::InvalidOption, "a run can't hold so many postings of one user");
         let entry = DirectoryEntry {
             user: user.user,
             count_before: user.count_before,
@@ -110,11 +111,8 @@ impl RunBuilder {
         let dictionaries = Section { offset: bytes.len() as u64, bytes: archive.len() as u64 };
         bytes.extend_from_slice(&archive);
         bytes.resize(bytes.len().next_multiple_of(PAGE_BYTES), 0);
-        let checksums: Vec<u8> = bytes
-            .chunks(PAGE_BYTES)
-            .skip(1)
-            .flat_map(|page| crc32c::crc32c(page).to_le_bytes())
-            .collect();
+        let checksums: Vec<u8> =
+            bytes.chunks(PAGE_BYTES).skip(1).flat_map(|page| crc32c::crc32c(page).to_le_bytes()).collect();
         let header = RunHeader {
             store_id: self.scope.store_id,
             shard: self.scope.shard,

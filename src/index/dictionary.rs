@@ -63,7 +63,10 @@ mod tests {
     #[test]
     fn codes_run_out_into_other() {
         let dictionary = Dictionary::new(1, 4);
-        assert_eq!(["a", "b", "a", "c", "d", "b"].map(|name| dictionary.code_or_insert(name)), [1, 2, 1, 3, 4, 2]);
+        assert_eq!(
+            ["a", "b", "a", "c", "d", "b"].map(|name| dictionary.code_or_insert(name)),
+            [1, 2, 1, 3, 4, 2]
+        );
         assert_eq!((dictionary.code("c"), dictionary.code("d")), (Some(3), None));
         assert_eq!(dictionary.names(), ["a", "b", "c"]);
     }

@@ -11,8 +11,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::selection::Selection;
 use super::{Block, Direction, Range, Sink, UserHead, offer};
 use crate::error::{Error, Result};
-use crate::format::located;
 use crate::format::bytes::u32_at;
+use crate::format::located;
 use crate::format::posting::{BLOCK_POSTINGS_MAX, DecodedBlock};
 use crate::format::run::{
     ArchivedDictionaries, BlockSummary, Dictionaries, DirectoryEntry, ENTRY_BYTES, PAGE_BYTES,
@@ -49,7 +49,9 @@ impl Run {
             && header.filter.bytes % filter::BLOCK_BYTES as u64 == 0
             && header.filter.bytes > 0
             && header.users > 0
-            && (pages - u64::from(pages > 0)).checked_mul(4).and_then(|n| n.checked_add(header.checksums_offset))
+            && (pages - u64::from(pages > 0))
+                .checked_mul(4)
+                .and_then(|n| n.checked_add(header.checksums_offset))
                 == Some(map.len() as u64);
         if !sound {
             return Err(damaged(0, "the run header contradicts the file"));
@@ -282,7 +284,8 @@ impl RunUser<'_> {
         let section = self.run.header.postings.offset + self.entry.postings_offset;
         let bytes = self.run.bytes(section + begin, end.saturating_sub(begin))?;
         let first_index = u32::try_from(number * BLOCK_POSTINGS_MAX).unwrap_or(u32::MAX);
-        let here = (self.entry.count - first_index).min(u32::try_from(BLOCK_POSTINGS_MAX).unwrap_or(u32::MAX));
+        let here =
+            (self.entry.count - first_index).min(u32::try_from(BLOCK_POSTINGS_MAX).unwrap_or(u32::MAX));
         let decoded =
             DecodedBlock::decode(bytes, here as usize, self.run.header.time_base, self.run.header.records)
                 .map_err(located(&self.run.path, section + begin))?;

@@ -296,7 +296,8 @@ impl TailUser<'_> {
                 let mut end = self.count;
                 while end > 1 {
                     let shape = Shape::holding(end - 1);
-                    if shape.first_index < range.to && self.visit(block, shape, range, selection, sink)?.is_break()
+                    if shape.first_index < range.to
+                        && self.visit(block, shape, range, selection, sink)?.is_break()
                     {
                         return Ok(ControlFlow::Break(()));
                     }

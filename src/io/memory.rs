@@ -24,7 +24,8 @@ pub(crate) struct MemoryDisk {
 fn anonymous(bytes: u64, path: &Path) -> Result<Arc<Memory>> {
     let length = usize::try_from(bytes.max(1))
         .map_err(|_| Error::at(ErrorKind::InvalidOption, path, "the file is too large to be mapped"))?;
-    let memory = MmapMut::map_anon(length).map_err(|source| Error::io("allocate memory for", path, source))?;
+    let memory =
+        MmapMut::map_anon(length).map_err(|source| Error::io("allocate memory for", path, source))?;
     Ok(Memory::new(memory))
 }
 
@@ -148,7 +149,13 @@ impl Disk for MemoryDisk {
     }
 
     fn used_bytes(&self, path: &Path) -> Result<u64> {
-        Ok(self.lengths.lock().iter().filter(|(name, _)| name.starts_with(path)).map(|(_, bytes)| bytes).sum())
+        Ok(self
+            .lengths
+            .lock()
+            .iter()
+            .filter(|(name, _)| name.starts_with(path))
+            .map(|(_, bytes)| bytes)
+            .sum())
     }
 }
 

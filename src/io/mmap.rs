@@ -59,7 +59,9 @@ impl Memory {
         }
         // SAFETY: in range; outside of what any map lends and of what an appender writes, as just checked, and the
         // registry stays locked, so that no map is made meanwhile.
-        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), self.raw.as_mut_ptr().add(offset), bytes.len()) };
+        unsafe {
+            std::ptr::copy_nonoverlapping(bytes.as_ptr(), self.raw.as_mut_ptr().add(offset), bytes.len())
+        };
         true
     }
 
@@ -77,7 +79,9 @@ impl Memory {
         }
         // SAFETY: in range, and nobody writes there: appenders write above `published`, and `copy_in` holds the
         // registry's lock, as this does.
-        unsafe { std::ptr::copy_nonoverlapping(self.raw.as_ptr().add(offset), buffer.as_mut_ptr(), buffer.len()) };
+        unsafe {
+            std::ptr::copy_nonoverlapping(self.raw.as_ptr().add(offset), buffer.as_mut_ptr(), buffer.len())
+        };
         true
     }
 }

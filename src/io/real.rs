@@ -78,9 +78,7 @@ impl Disk for RealDisk {
 
     fn remove(&self, path: &Path) -> Result<()> {
         match fs::remove_file(path) {
-            Err(source) if source.kind() != io::ErrorKind::NotFound => {
-                Err(Error::io("remove", path, source))
-            }
+            Err(source) if source.kind() != io::ErrorKind::NotFound => Err(Error::io("remove", path, source)),
             _ => Ok(()),
         }
     }
@@ -119,18 +117,15 @@ impl Disk for RealDisk {
     }
 
     fn lock(&self, path: &Path) -> Result<Box<dyn LockGuard>> {
-        let mut file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(path)
-            .map_err(|source| match source.kind() {
-                io::ErrorKind::PermissionDenied => {
-                    Error::at(ErrorKind::ReadOnly, path, "no permission to write the lock file")
-                }
-                _ => Error::io("open the lock file", path, source),
-            })?;
+        let mut file =
+            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).map_err(
+                |source| match source.kind() {
+                    io::ErrorKind::PermissionDenied => {
+                        Error::at(ErrorKind::ReadOnly, path, "no permission to write the lock file")
+                    }
+                    _ => Error::io("open the lock file", path, source),
+                },
+            )?;
         let deadline = Instant::now() + LOCK_PATIENCE;
         loop {
             match file.try_lock() {

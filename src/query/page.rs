@@ -80,7 +80,9 @@ impl Page {
     pub fn to_events(&self) -> Result<Vec<Event>> {
         self.iter()
             .zip(&self.places)
-            .map(|(view, place)| view?.to_owned().map_err(|error| damaged(&self.view, *place, &error.to_string())))
+            .map(|(view, place)| {
+                view?.to_owned().map_err(|error| damaged(&self.view, *place, &error.to_string()))
+            })
             .collect()
     }
 

@@ -35,7 +35,11 @@ struct Start {
 }
 
 /// Makes the page.
-pub(crate) fn user_log(view: Arc<ShardView>, key: &Arc<IndexKey>, request: &UserLogRequest<'_>) -> Result<Page> {
+pub(crate) fn user_log(
+    view: Arc<ShardView>,
+    key: &Arc<IndexKey>,
+    request: &UserLogRequest<'_>,
+) -> Result<Page> {
     let user = key.fingerprint(request.user_id.as_bytes());
     let cursor = UserLogCursor {
         oldest_first: request.order == Order::Oldest,

@@ -219,7 +219,11 @@ impl Segment {
     pub(crate) fn leaf(&self, sequence: u64) -> Result<&[u8]> {
         let ordinal = sequence.wrapping_sub(self.base);
         if ordinal >= self.published() {
-            return Err(Error::at(ErrorKind::InvalidOption, self.path(), format!("no record {sequence} here")));
+            return Err(Error::at(
+                ErrorKind::InvalidOption,
+                self.path(),
+                format!("no record {sequence} here"),
+            ));
         }
         let offset = self.offset_of(ordinal).unwrap_or_default();
         self.leaf_at(ordinal, offset)

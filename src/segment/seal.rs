@@ -69,7 +69,8 @@ pub(crate) fn read_footer(file: &dyn DiskFile, salt: record::Salt) -> Result<Foo
     file.read_exact_at(trailer.footer_offset, &mut archive)?;
     let footer = Footer::decode(&archive, &trailer).map_err(located(file.path(), trailer.footer_offset))?;
     let sidecar_end = footer.count.checked_mul(4).and_then(|bytes| bytes.checked_add(footer.sidecar_offset));
-    if sidecar_end.is_none_or(|end| end > trailer.footer_offset) || footer.records_end > footer.sidecar_offset {
+    if sidecar_end.is_none_or(|end| end > trailer.footer_offset) || footer.records_end > footer.sidecar_offset
+    {
         return Err(Error::corruption(file.path(), trailer.footer_offset, "the footer contradicts the file"));
     }
     Ok(footer)

@@ -5,6 +5,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use super::recovery::{open_listed, open_sealed, read_manifest};
 use super::replay::replay;
@@ -20,6 +21,15 @@ use crate::io::Access;
 use crate::segment::scan::scan;
 use crate::segment::{Segment, map_file};
 
+/// Whom a reader follows.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Following {
+    /// The writer's session, as far as this reader has seen; 0 before the first.
+    session: u64,
+    /// That writer ran when it was seen: its published tail counts.
+    running: bool,
+}
+
 /// How far a follower may read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Extent {
@@ -32,12 +42,7 @@ pub(crate) enum Extent {
 /// Opens a shard for reading.
 ///
 /// Says also whether records above the durable floor were left out, which a recovery would make readable.
-pub(crate) fn open(
-    context: &Context,
-    dir: &Path,
-    shard: ShardId,
-    extent: Extent,
-) -> Result<(Opened, bool)> {
+pub(crate) fn open(context: &Context, dir: &Path, shard: ShardId, extent: Extent) -> Result<(Opened, bool)> {
     let manifest = read_manifest(context, dir, shard)?;
     let sealed = open_sealed(context, dir, shard, &manifest)?;
     let unsealed: Vec<_> = manifest.segments.iter().filter(|entry| !entry.sealed).collect();
@@ -63,8 +68,7 @@ pub(crate) fn open(
         }
     };
     let rollbacks: Arc<[Rollback]> = manifest.rollbacks.clone().into();
-    let mut view =
-        ShardView { shard, segments: sealed.segments, sources: sealed.sources, rollbacks };
+    let mut view = ShardView { shard, segments: sealed.segments, sources: sealed.sources, rollbacks };
     let mut users_total = sealed.users_total;
     let mut end = sealed.end;
     for (file, header) in opened {
@@ -115,30 +119,45 @@ fn catch_up(context: &Context, segment: &Segment, tail: &TailIndex, bound: u64) 
 }
 
 impl Shard {
+    /// What the live file said when this reader opened the shard: the writer's session, and whether the writer ran.
+    pub(crate) fn begin_following(&self, session: u64, running: bool) {
+        *self.following.lock() = Following { session, running };
+    }
+
     /// Takes in what the writer has published since, in a store opened for reading.
-    pub(crate) fn follow(&self, published: u64) -> Result<()> {
-        if published <= self.published() {
+    pub(crate) fn follow(&self, session: u64, published: u64) -> Result<()> {
+        let mut following = self.following.lock();
+        if session != 0 && session != following.session {
+            // Another writer took over, and may have rolled back what this reader has seen.
+            let (opened, _) = open(&self.context, &self.dir, self.id, Extent::Published(published))?;
+            *following = Following { session, running: true };
+            self.adopt(opened);
             return Ok(());
         }
-        let _following = self.sealing.lock();
-        if published <= self.published() {
+        if !following.running || published <= self.published() {
             return Ok(());
         }
         let view = self.view();
         let mut end = view.end();
         if let Some(Source::Tail(tail, segment)) = view.sources.last() {
             let users = catch_up(&self.context, segment, tail, published)?;
-            self.users_total.fetch_add(users, std::sync::atomic::Ordering::Relaxed);
+            self.users_total.fetch_add(users, Ordering::Relaxed);
             end = segment.end();
         }
         if end < published {
             // The writer went on in another segment; what it sealed meanwhile has a run by now.
             let (opened, _) = open(&self.context, &self.dir, self.id, Extent::Published(published))?;
-            end = opened.view.end();
-            self.users_total.store(opened.users_total, std::sync::atomic::Ordering::Relaxed);
-            self.change_view(|view| *view = opened.view);
+            self.adopt(opened);
+        } else {
+            self.follow_to(end);
         }
-        self.follow_to(end);
         Ok(())
+    }
+
+    fn adopt(&self, opened: Opened) {
+        let end = opened.view.end();
+        self.users_total.store(opened.users_total, Ordering::Relaxed);
+        self.change_view(|view| *view = opened.view);
+        self.follow_to(end);
     }
 }

@@ -8,6 +8,7 @@ use super::{Frozen, Job, Shard};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::located;
 use crate::format::manifest::{SegmentEntry, ShardManifest};
+use crate::format::record::record_bytes;
 use crate::format::run::Dictionaries;
 use crate::format::segment::{Header, RECORDS_START};
 use crate::index::builder::{RunBuilder, RunScope, UserPostings};
@@ -102,6 +103,13 @@ impl Shard {
                 return Err(error);
             }
         }
+    }
+
+    /// Whether a rollover would find the next segment's file.
+    #[cfg(feature = "async")]
+    pub(crate) fn next_segment_is_ready(&self) -> bool {
+        matches!(*self.preparation.lock(), Preparation::Ready(..))
+            && self.frozen.lock().len() < super::FROZEN_MAX
     }
 
     /// Creates, populates and lists a new segment. Everything is durable when it returns.
@@ -201,7 +209,9 @@ impl Shard {
                 }
             }
             if run.is_none() {
-                view.sources.retain(|source| !matches!(source, Source::Tail(tail, _) if tail.base() == sealed.base()));
+                view.sources.retain(
+                    |source| !matches!(source, Source::Tail(tail, _) if tail.base() == sealed.base()),
+                );
             }
         });
         self.frozen.lock().retain(|other| other.segment.base() != sealed.base());
@@ -234,9 +244,11 @@ impl Shard {
             let count_before = postings.count_before();
             let postings = postings.postings();
             user_times.clear();
-            user_times.extend(postings.iter().map(|posting| {
-                times.get(posting.ordinal as usize).copied().unwrap_or_default()
-            }));
+            user_times.extend(
+                postings
+                    .iter()
+                    .map(|posting| times.get(posting.ordinal as usize).copied().unwrap_or_default()),
+            );
             builder.push(UserPostings { user, count_before, postings: &postings, times: &user_times })?;
         }
         let dictionaries =
@@ -253,10 +265,72 @@ impl Shard {
         let mut manifest = self.manifest.lock();
         let mut changed = manifest.clone();
         let entry = changed.segments.iter_mut().find(|entry| entry.id == id);
-        entry.ok_or_else(|| Error::new(ErrorKind::Corruption, format!("segment {id} is not in the manifest")))?.sealed =
-            true;
+        entry
+            .ok_or_else(|| Error::new(ErrorKind::Corruption, format!("segment {id} is not in the manifest")))?
+            .sealed = true;
         self.write_manifest(&changed)?;
         *manifest = changed;
         Ok(())
+    }
+}
+
+impl Shard {
+    /// Writes down that everything published is durable, if it is and the slot doesn't say so yet.
+    pub(crate) fn note_floor(&self) {
+        let durable = self.durable();
+        if durable != self.published()
+            || durable <= self.slot_floor.load(Ordering::Relaxed)
+            || self.poison().is_some()
+        {
+            return;
+        }
+        let view = self.view();
+        let Some(segment) = view.segments.last() else { return };
+        let written = segment.write_slot(durable, false).and_then(|()| segment.file().sync_data());
+        match written {
+            Ok(()) => self.slot_floor.store(durable, Ordering::Relaxed),
+            Err(error) => self.set_poisoned(&error),
+        }
+    }
+
+    /// Marks the active segment as closed cleanly. All must be synced, and nobody may write any more.
+    pub(crate) fn mark_clean(&self) -> Result<()> {
+        let view = self.view();
+        match view.segments.last() {
+            Some(segment) if self.durable() == view.end() && self.poison().is_none() => {
+                segment.write_slot(view.end(), true)?;
+                segment.file().sync_data()
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// What is allocated for events to come: the rest of the active segment, and the prepared one.
+    pub(crate) fn bytes_ahead(&self, view: &super::view::ShardView) -> u64 {
+        let active = view.segments.last().map_or(0, |segment| {
+            let used = segment.published().checked_sub(1).and_then(|last| {
+                let offset = segment.offset_of(last)?;
+                let leaf = segment.leaf_at(last, offset).ok()?;
+                Some((offset + record_bytes(leaf.len())) as u64)
+            });
+            segment.header().file_bytes - used.unwrap_or(RECORDS_START)
+        });
+        let known: u64 = view.segments.iter().map(|segment| segment.header().file_bytes).sum();
+        let listed: u64 = self.manifest.lock().segments.iter().map(|entry| entry.file_bytes).sum();
+        active + listed.saturating_sub(known)
+    }
+
+    /// Compares every checksum, and every user's records with the index.
+    pub(crate) fn check(&self) -> Result<()> {
+        let view = self.view();
+        for segment in &view.segments {
+            segment.verify(|_| Ok(()))?;
+        }
+        for source in &view.sources {
+            if let Source::Run(run) = source {
+                run.verify()?;
+            }
+        }
+        view.check_index(&self.context.key)
     }
 }

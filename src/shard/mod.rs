@@ -64,6 +64,8 @@ pub(crate) enum Job {
 pub(crate) trait Background: Send + Sync + std::fmt::Debug {
     /// Takes a job; it may run at once, in the caller, or later. Never called with a shard's locks held.
     fn submit(&self, shard: &Arc<Shard>, job: Job);
+    /// Asks for a commit by somebody else than the caller, soon.
+    fn commit_soon(&self);
 }
 
 /// A segment that was rolled over and waits to be sealed.
@@ -87,6 +89,7 @@ pub(crate) struct Shard {
     view: ArcSwap<ShardView>,
     /// The writer; `None` in a store opened for reading.
     writer: CachePadded<Mutex<Option<Writer>>>,
+    epoch: u32,
     /// Held while the view is replaced by one made from it.
     view_change: Mutex<()>,
     pub(crate) manifest: Mutex<ShardManifest>,
@@ -108,6 +111,8 @@ pub(crate) struct Shard {
     pub(crate) slot_floor: AtomicU64,
     pub(crate) users_total: AtomicU64,
     pub(crate) rollover_waits: AtomicU64,
+    /// In a store opened for reading: whom it follows.
+    pub(crate) following: Mutex<follow::Following>,
     poisoned: OnceLock<Error>,
     closed: AtomicBool,
 }
@@ -131,6 +136,7 @@ impl Shard {
             id,
             context,
             dir,
+            epoch: opened.view.epoch(),
             view: ArcSwap::from_pointee(opened.view),
             writer: CachePadded::new(Mutex::new(opened.writer)),
             view_change: Mutex::new(()),
@@ -147,6 +153,7 @@ impl Shard {
             slot_floor: AtomicU64::new(0),
             users_total: AtomicU64::new(opened.users_total),
             rollover_waits: AtomicU64::new(0),
+            following: Mutex::default(),
             poisoned: OnceLock::new(),
             closed: AtomicBool::new(false),
         };
@@ -226,6 +233,17 @@ impl Shard {
         self.closed.store(true, Ordering::Release);
         self.preparation_done.notify_all();
         drop(self.writer.lock());
+    }
+
+    /// The current recovery epoch: fixed while the store is open.
+    pub(crate) fn epoch(&self) -> u32 {
+        self.epoch
+    }
+
+    /// Bytes of records that wait for a sync.
+    pub(crate) fn unsynced_bytes(&self) -> u64 {
+        let written = self.written_bytes.load(Ordering::Relaxed);
+        written.saturating_sub(self.synced_bytes.load(Ordering::Relaxed))
     }
 
     /// Why a write can't be taken now, if it can't.

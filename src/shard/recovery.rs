@@ -124,7 +124,9 @@ fn remove_orphans(context: &Context, dir: &Path, manifest: &ShardManifest) -> Re
         let path = dir.join(&name);
         let listed = |suffix: &str| {
             let id = name.strip_suffix(suffix).and_then(|id| id.parse::<u64>().ok());
-            id.map(|id| manifest.segments.iter().any(|entry| entry.id == id && (suffix == ".log" || entry.sealed)))
+            id.map(|id| {
+                manifest.segments.iter().any(|entry| entry.id == id && (suffix == ".log" || entry.sealed))
+            })
         };
         let orphan = name.ends_with(TEMPORARY_SUFFIX)
             || listed(".log") == Some(false)
@@ -283,8 +285,8 @@ impl Opening<'_> {
         let lost_end = lost_end.max((floor > end).then_some(floor));
         let rollback = lost_end.map(|lost_end| (end, lost_end.max(end)));
         let mut used = found.iter().filter(|found| found.scan.count() > 0);
-        let clean = rollback.is_none()
-            && used.next_back().or(found.first()).is_none_or(|last| last.scan.is_clean());
+        let clean =
+            rollback.is_none() && used.next_back().or(found.first()).is_none_or(|last| last.scan.is_clean());
         Ok(Decision { end, floor: floor.min(end), rollback, clean })
     }
 
@@ -402,14 +404,9 @@ impl Opening<'_> {
     }
 
     /// Maps and indexes the unsealed segments as they are now, and makes the writer.
-    fn assemble(
-        &self,
-        manifest: ShardManifest,
-        sealed: Sealed,
-        found: &[Found],
-        end: u64,
-    ) -> Result<Opened> {
-        let Sealed { mut segments, mut sources, end: sealed_end, mut users_total, mut last_recorded_at } = sealed;
+    fn assemble(&self, manifest: ShardManifest, sealed: Sealed, found: &[Found], end: u64) -> Result<Opened> {
+        let Sealed { mut segments, mut sources, end: sealed_end, mut users_total, mut last_recorded_at } =
+            sealed;
         let mut tails = Vec::new();
         let mut base = sealed_end;
         for entry in manifest.segments.iter().filter(|entry| !entry.sealed) {
@@ -418,7 +415,8 @@ impl Opening<'_> {
             let Some(found) = found.iter().find(|found| found.entry.id == entry.id) else { continue };
             let count = usize::try_from(end.saturating_sub(base)).unwrap_or(usize::MAX);
             let offsets = found.scan.offsets.get(..count).unwrap_or(&found.scan.offsets);
-            let end_offset = found.scan.offsets.get(count).map_or(found.scan.end_offset, |next| u64::from(*next));
+            let end_offset =
+                found.scan.offsets.get(count).map_or(found.scan.end_offset, |next| u64::from(*next));
             let map = map_file(&file, end_offset, Access::Write)?;
             let segment = Arc::new(Segment::growing(file, map, header, base));
             segment.continue_slots_after(found.scan.slot.map_or(0, |slot| slot.counter));

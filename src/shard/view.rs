@@ -2,9 +2,12 @@
 //!
 //! Immutable but for the active segment's published count. Replaced as a whole at rollover and sealing.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::event::EventView;
+use crate::format::keys::IndexKey;
 use crate::format::manifest::Rollback;
 use crate::ids::{Fingerprint, ShardId};
 use crate::index::UserHead;
@@ -103,5 +106,36 @@ impl ShardView {
             }
         }
         Ok(0)
+    }
+
+    /// Compares each record of a user with what the index says: walks all records and counts along.
+    pub(crate) fn check_index(&self, key: &IndexKey) -> Result<()> {
+        let mut counts: HashMap<Fingerprint, u64> = HashMap::new();
+        for segment in &self.segments {
+            segment.verify(|leaf| {
+                let event = EventView::parse(leaf)
+                    .map_err(|error| Error::corruption(segment.path(), 0, error.to_string()))?;
+                let (Some(user), Some(user_sequence)) = (event.user_id_bytes(), event.user_sequence()) else {
+                    return Ok(());
+                };
+                let next = counts.entry(key.fingerprint(user)).or_insert(user_sequence);
+                if *next != user_sequence {
+                    let message = format!("user sequence {user_sequence} stands where {next} should");
+                    let offset = segment.offset_of(event.sequence() - segment.base()).unwrap_or_default();
+                    return Err(Error::corruption(segment.path(), offset as u64, message));
+                }
+                *next += 1;
+                Ok(())
+            })?;
+        }
+        for (user, count) in counts {
+            let indexed = self.user_count(user)?;
+            if indexed < count {
+                let message =
+                    format!("the index of shard {} has {indexed} events of a user, not {count}", self.shard);
+                return Err(Error::new(ErrorKind::Corruption, message));
+            }
+        }
+        Ok(())
     }
 }

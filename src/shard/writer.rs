@@ -160,7 +160,11 @@ impl Writer {
             && self.index(event, user, ordinal, &assigned);
         if !stored {
             // Room was checked before: only a bug leads here, and a refusal is better than a wrong record.
-            return Err(Error::at(ErrorKind::Io, self.segment.path(), "the segment has no room for the record"));
+            return Err(Error::at(
+                ErrorKind::Io,
+                self.segment.path(),
+                "the segment has no room for the record",
+            ));
         }
         self.next += 1;
         self.written_bytes += self.record.len() as u64;
@@ -341,5 +345,4 @@ impl Shard {
         writer.wants_seal = true;
         Ok(())
     }
-
 }

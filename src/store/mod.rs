@@ -152,7 +152,10 @@ impl Store {
 
 impl std::fmt::Debug for Store {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Store").field("dir", &self.0.core.dir).field("name", &self.name()).finish_non_exhaustive()
+        f.debug_struct("Store")
+            .field("dir", &self.0.core.dir)
+            .field("name", &self.name())
+            .finish_non_exhaustive()
     }
 }
 

@@ -74,7 +74,11 @@ pub(super) fn create_new(options: &Options, dir: PathBuf) -> Result<Store> {
     let disk: Arc<dyn Disk> = Arc::new(RealDisk);
     if !is_vacant(&*disk, &dir)? {
         let what = if disk.exists(&dir.join(STORE_NAME))? { "a store" } else { "something else" };
-        return Err(Error::at(ErrorKind::AlreadyExists, &dir, format!("there is {what} in the directory already")));
+        return Err(Error::at(
+            ErrorKind::AlreadyExists,
+            &dir,
+            format!("there is {what} in the directory already"),
+        ));
     }
     create(options, disk, dir)
 }
@@ -194,7 +198,8 @@ fn read_identity(disk: &dyn Disk, dir: &Path) -> Result<(StoreManifest, IndexKey
     let bytes = disk.read(&path, MANIFEST_BYTES_MAX)?;
     let manifest = StoreManifest::decode(&bytes).map_err(located(&path, 0))?;
     if manifest.route_hash_version > ROUTE_HASH_VERSION {
-        let message = format!("routing hash version {} is newer than this program", manifest.route_hash_version);
+        let message =
+            format!("routing hash version {} is newer than this program", manifest.route_hash_version);
         return Err(Error::at(ErrorKind::NewerFormat, &path, message));
     }
     if !manifest.shards.is_power_of_two() || manifest.shards > 1 << 14 {
@@ -265,7 +270,10 @@ fn open_locked(
     let session = u64::from_le_bytes(random()?) | 1;
     live.store(LIVE_SESSION, session);
     let recovery = RecoveryReport {
-        shards: reports.into_iter().filter(|report| report.rescued > 0 || report.rolled_back_from.is_some()).collect(),
+        shards: reports
+            .into_iter()
+            .filter(|report| report.rescued > 0 || report.rolled_back_from.is_some())
+            .collect(),
         needs_recovery: false,
     };
     let durability = durability(options, &manifest);
@@ -306,7 +314,9 @@ fn open_shards(
     let opened: Vec<Result<(Arc<Shard>, ShardRecovery)>> = std::thread::scope(|scope| {
         let threads: Vec<_> = numbers
             .chunks(numbers.len().div_ceil(8))
-            .map(|chunk| scope.spawn(move || chunk.iter().map(|number| open_one(*number)).collect::<Vec<_>>()))
+            .map(|chunk| {
+                scope.spawn(move || chunk.iter().map(|number| open_one(*number)).collect::<Vec<_>>())
+            })
             .collect();
         threads
             .into_iter()
@@ -328,22 +338,29 @@ fn open_reader(options: &Options, disk: Arc<dyn Disk>, dir: PathBuf) -> Result<S
     let key = Arc::new(key);
     let live = disk.shared_words(&dir.join(LIVE_NAME), live_words(&manifest), Access::Read);
     let running = disk.is_locked(&dir.join(LOCK_NAME))?;
-    // Without the file nobody has ever written: then there is nothing to follow.
+    // Without the file nobody has written here: then there is nothing to follow.
     let live = match live {
         Ok(live) => live,
         Err(error) if running => return Err(error),
-        Err(_) => MemoryDisk::default().shared_words(Path::new(LIVE_NAME), live_words(&manifest), Access::Write)?,
+        Err(_) => {
+            MemoryDisk::default().shared_words(Path::new(LIVE_NAME), live_words(&manifest), Access::Write)?
+        }
     };
     let session = live.load(LIVE_SESSION);
-    let follows = running && session != 0;
+    let extent = |id| match running && session != 0 {
+        true => Extent::Published(live.load(live_word(id))),
+        false => Extent::Durable,
+    };
     let context = context(options, &disk, &manifest, &key, live.clone(), Access::Read);
     let mut shards = Vec::new();
     let mut needs_recovery = false;
     for number in 0..manifest.shards {
         let (id, dir) = (ShardId::new(number), shard_dir(&dir, number));
-        let (opened, left_out) = open_follower(&context, &dir, id, &live, follows)?;
+        let (opened, left_out) = open_follower(&context, &dir, id, &extent)?;
         needs_recovery |= left_out;
-        shards.push(Arc::new(Shard::new(id, context.clone(), dir, opened)));
+        let shard = Shard::new(id, context.clone(), dir, opened);
+        shard.begin_following(session, running && session != 0);
+        shards.push(Arc::new(shard));
     }
     let shards: Arc<[Arc<Shard>]> = shards.into();
     let background: Arc<dyn Background> = Arc::new(Inline);
@@ -356,10 +373,9 @@ fn open_reader(options: &Options, disk: Arc<dyn Disk>, dir: PathBuf) -> Result<S
         shards,
         durability: durability(options, &manifest),
         access: Access::Read,
-        // A session of 0 is never a writer's: such a reader follows nobody.
-        live: if follows { live } else { SharedWords::clone(&context.live) },
+        live,
         closed: AtomicBool::new(false),
-        round_robin: AtomicU64::new(if follows { session } else { 0 }),
+        round_robin: AtomicU64::new(0),
         records_read: AtomicU64::new(0),
         pages: AtomicU64::new(0),
         manifest,
@@ -373,15 +389,13 @@ fn open_follower(
     context: &Context,
     dir: &Path,
     id: ShardId,
-    live: &SharedWords,
-    follows: bool,
+    extent: &dyn Fn(ShardId) -> Extent,
 ) -> Result<(Opened, bool)> {
     let mut attempts = 0;
     loop {
-        let extent =
-            if follows { Extent::Published(live.load(live_word(id))) } else { Extent::Durable };
+        let extent = extent(id);
         match follow::open(context, dir, id, extent) {
-            Err(_) if follows && attempts < 10 => attempts += 1,
+            Err(_) if extent != Extent::Durable && attempts < 10 => attempts += 1,
             outcome => return outcome,
         }
     }
@@ -393,15 +407,6 @@ impl Core {
         if self.access == Access::Write {
             return Ok(());
         }
-        let session = self.round_robin.load(std::sync::atomic::Ordering::Relaxed);
-        if session == 0 {
-            return Ok(());
-        }
-        if self.live.load(LIVE_SESSION) != session {
-            // Another writer took over, and may have rolled back what this reader has seen.
-            let message = "the store was opened by another writer meanwhile; open it for reading again";
-            return Err(Error::at(ErrorKind::Closed, &self.dir, message));
-        }
-        shard.follow(self.live.load(live_word(shard.id)))
+        shard.follow(self.live.load(LIVE_SESSION), self.live.load(live_word(shard.id)))
     }
 }

@@ -199,7 +199,9 @@ impl Options {
                 || name.len() > 200
                 || !name.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'+'))
         {
-            return invalid("the store's name must be 1 to 200 printable ASCII characters but spaces and +".to_owned());
+            return invalid(
+                "the store's name must be 1 to 200 printable ASCII characters but spaces and +".to_owned(),
+            );
         }
         if self.unsynced_bytes_max < SEGMENT_BYTES_MIN {
             return invalid("unsynced_bytes_max: must be at least 1 MiB".to_owned());

@@ -1,0 +1,207 @@
+//! The threads that look after a store: one for files ahead, one for sealing, one that commits on time.
+
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
+use parking_lot::Mutex;
+
+use super::{Core, Durability};
+use crate::error::{Error, Result};
+use crate::event::{Action, Category, Details, Level, NewEvent, Timestamp};
+use crate::io::clock::{ClockJump, JumpWatch, SystemClock};
+use crate::shard::{Background, Job, Shard};
+
+/// How often a store that promises no interval syncs nevertheless, and every store looks at clock and idle shards.
+const TICK: Duration = Duration::from_millis(100);
+/// How long a shard must be idle before its floor is written down: then no record will carry it.
+const IDLE: Duration = Duration::from_secs(1);
+/// How often a store at `Buffered` syncs.
+const BUFFERED_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Runs jobs in the thread that submits them: for stores without threads.
+#[derive(Debug)]
+pub(super) struct Inline;
+
+impl Background for Inline {
+    fn submit(&self, shard: &Arc<Shard>, job: Job) {
+        // What fails here fails again where its result is needed, and is told there.
+        let _ = shard.run(job);
+    }
+
+    fn commit_soon(&self) {}
+}
+
+type Work = (Arc<Shard>, Job);
+
+/// The threads of a store.
+#[derive(Debug)]
+pub(super) struct Workers {
+    queues: Arc<Queues>,
+    ahead: Receiver<Work>,
+    sealing: Receiver<Work>,
+    ticks: Receiver<()>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+/// The ways to the threads.
+#[derive(Debug)]
+struct Queues {
+    ahead: Mutex<Option<Sender<Work>>>,
+    sealing: Mutex<Option<Sender<Work>>>,
+    /// Room for one: a commit that is asked for twice is made once.
+    ticks: Mutex<Option<Sender<()>>>,
+}
+
+impl Background for Queues {
+    fn submit(&self, shard: &Arc<Shard>, job: Job) {
+        let queue = if job == Job::Seal { &self.sealing } else { &self.ahead };
+        if let Some(queue) = &*queue.lock() {
+            let _ = queue.send((Arc::clone(shard), job));
+        }
+    }
+
+    fn commit_soon(&self) {
+        if let Some(ticks) = &*self.ticks.lock() {
+            let _ = ticks.try_send(());
+        }
+    }
+}
+
+impl Workers {
+    /// The ways to threads that don't run yet.
+    pub(super) fn channels() -> Self {
+        let (ahead, ahead_work) = unbounded();
+        let (sealing, sealing_work) = unbounded();
+        let (ticks, ticked) = bounded(1);
+        let queues = Arc::new(Queues {
+            ahead: Mutex::new(Some(ahead)),
+            sealing: Mutex::new(Some(sealing)),
+            ticks: Mutex::new(Some(ticks)),
+        });
+        Self { queues, ahead: ahead_work, sealing: sealing_work, ticks: ticked, threads: Mutex::default() }
+    }
+
+    pub(super) fn background(&self) -> Arc<dyn Background> {
+        Arc::clone(&self.queues) as Arc<dyn Background>
+    }
+
+    /// Starts the threads, and gives them the first work.
+    pub(super) fn start(&self, core: &Arc<Core>, clock_jump_max: Duration) -> Result<()> {
+        let mut threads = self.threads.lock();
+        for (name, work) in
+            [("usertrail-ahead", self.ahead.clone()), ("usertrail-seal", self.sealing.clone())]
+        {
+            threads.push(spawn(name, move || {
+                for (shard, job) in work {
+                    // What fails here is tried again by the writer that needs it, which gets the error.
+                    let _ = shard.run(job);
+                }
+            })?);
+        }
+        let ticker = Ticker {
+            core: Arc::clone(core),
+            clock_jump_max,
+            watch: JumpWatch::new(&SystemClock::new()),
+            shards: core.shards.iter().map(|shard| (shard.published(), Instant::now())).collect(),
+        };
+        let ticks = self.ticks.clone();
+        threads.push(spawn("usertrail-commit", move || ticker.run(&ticks))?);
+        for shard in &*core.shards {
+            self.queues.submit(shard, Job::Prepare);
+            self.queues.submit(shard, Job::Seal);
+        }
+        Ok(())
+    }
+
+    /// Stops the threads after what they do now, and waits for them.
+    pub(super) fn stop(&self) {
+        *self.queues.ahead.lock() = None;
+        *self.queues.sealing.lock() = None;
+        *self.queues.ticks.lock() = None;
+        for thread in self.threads.lock().drain(..) {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>> {
+    let thread = std::thread::Builder::new().name(name.to_owned()).spawn(run);
+    thread.map_err(|source| Error::io("start a thread", std::path::Path::new(name), source))
+}
+
+/// Commits on time; watches the clock; notes the floor of idle shards.
+struct Ticker {
+    core: Arc<Core>,
+    clock_jump_max: Duration,
+    watch: JumpWatch,
+    /// For each shard the tail when it was last seen to move, and when that was.
+    shards: Vec<(u64, Instant)>,
+}
+
+impl Ticker {
+    fn run(mut self, ticks: &Receiver<()>) {
+        let clock = SystemClock::new();
+        let interval = match self.core.durability {
+            Durability::Interval(interval) => interval,
+            Durability::Buffered => BUFFERED_INTERVAL,
+            Durability::Durable => TICK,
+        };
+        let mut next_commit = Instant::now() + interval;
+        loop {
+            let wait = next_commit.saturating_duration_since(Instant::now()).min(TICK);
+            let asked = match ticks.recv_timeout(wait) {
+                Ok(()) => true,
+                Err(RecvTimeoutError::Timeout) => false,
+                Err(RecvTimeoutError::Disconnected) => return,
+            };
+            if asked || Instant::now() >= next_commit {
+                // A failure poisons its shard, where writers and waiters find it.
+                let _ = self.core.committer.flush();
+                next_commit = Instant::now() + interval;
+            }
+            if let Some(jump) = self.watch.check(&clock, self.clock_jump_max) {
+                self.record_jump(jump);
+            }
+            self.note_floors();
+            for shard in &*self.core.shards {
+                // Sealing that failed for want of room is tried again.
+                if !shard.frozen.lock().is_empty() {
+                    self.core.background.submit(shard, Job::Seal);
+                }
+            }
+        }
+    }
+
+    /// Writes the floor of shards that have been idle, so that opening them after a kill has nothing to copy.
+    fn note_floors(&mut self) {
+        for (shard, (seen, since)) in self.core.shards.iter().zip(&mut self.shards) {
+            let published = shard.published();
+            if published != *seen {
+                (*seen, *since) = (published, Instant::now());
+            } else if since.elapsed() >= IDLE {
+                shard.note_floor();
+            }
+        }
+    }
+
+    fn record_jump(&self, jump: ClockJump) {
+        let time = |micros| Timestamp::from_micros(micros).to_string();
+        let details = Details::from_value(&serde_json::json!({
+            "expected": time(jump.expected_micros),
+            "actual": time(jump.actual_micros),
+        }));
+        let event = details.and_then(|details| {
+            NewEvent::builder(Action::SYSTEM_CLOCK_JUMPED)
+                .category(Category::System)
+                .level(Level::Warning)
+                .details(details)
+                .build()
+        });
+        if let Ok(event) = event {
+            // A store that can't take it has worse troubles, and says so to its writers.
+            let _ = self.core.append(self.core.shard_at(0), &event);
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! What a store holds and what it takes, and the check of all of it.
+
+use std::sync::atomic::Ordering;
+
+use super::{Core, Store};
+use crate::error::Result;
+use crate::ids::{Epoch, ShardId};
+use crate::shard::view::Source;
+
+/// A store in numbers.
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct Stats {
+    /// Events that readers can see.
+    pub events: u64,
+    /// Users with at least one event.
+    pub users: u64,
+    /// Shards.
+    pub shards: u16,
+    /// Segments, sealed and active.
+    pub segments: u64,
+    /// Index runs.
+    pub runs: u64,
+    /// The length of all files in bytes, with what is allocated ahead.
+    pub bytes_on_disk: u64,
+    /// How much of that is allocated for events to come.
+    pub bytes_ahead: u64,
+    /// Bytes on disk an event, without what is allocated ahead; 0 without events.
+    pub bytes_per_event: f64,
+    /// Bytes of index runs.
+    pub run_bytes: u64,
+    /// Bytes of memory for the user index of segments that are not sealed.
+    pub tail_index_bytes: u64,
+    /// Events in those segments.
+    pub tail_events: u64,
+    /// Users in those segments, counted in each.
+    pub tail_users: u64,
+    /// Bytes of memory for record offsets, checksum marks and dictionaries.
+    pub segment_memory_bytes: u64,
+    /// Bytes that wait for a sync.
+    pub unsynced_bytes: u64,
+    /// Syncs that this process has made for appends.
+    pub commits: u64,
+    /// How often a writer waited for the next segment's file.
+    pub rollover_waits: u64,
+    /// Records touched by queries of this process.
+    pub records_read: u64,
+    /// Pages made by this process.
+    pub pages: u64,
+    /// Each shard.
+    pub per_shard: Vec<ShardStats>,
+}
+
+/// A shard in numbers.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct ShardStats {
+    /// The shard.
+    pub shard: ShardId,
+    /// Its events.
+    pub events: u64,
+    /// How many of them are known to be on stable storage.
+    pub durable: u64,
+    /// Its users.
+    pub users: u64,
+    /// Its segments.
+    pub segments: u64,
+    /// Its recovery epoch.
+    pub epoch: Epoch,
+    /// Why it takes no more writes, if it doesn't.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub poisoned: Option<String>,
+}
+
+impl Store {
+    /// Counts what the store holds. Costs a look at each segment, and the sizes of all files.
+    ///
+    /// # Errors
+    ///
+    /// What the operating system says.
+    pub fn stats(&self) -> Result<Stats> {
+        self.0.core.stats()
+    }
+
+    /// Reads every record and every index page and compares the checksums, whether that was done before or not; and that
+    /// each event of a user is where its index says.
+    ///
+    /// # Errors
+    ///
+    /// [`Corruption`](crate::ErrorKind::Corruption), naming the file and offset of the first damage.
+    pub fn check(&self) -> Result<()> {
+        self.0.core.shards.iter().try_for_each(|shard| shard.check())
+    }
+}
+
+impl Core {
+    fn stats(&self) -> Result<Stats> {
+        self.check_open()?;
+        let mut stats = Stats {
+            events: 0,
+            users: 0,
+            shards: self.manifest.shards,
+            segments: 0,
+            runs: 0,
+            bytes_on_disk: self.disk.used_bytes(&self.dir)?,
+            bytes_ahead: 0,
+            bytes_per_event: 0.0,
+            run_bytes: 0,
+            tail_index_bytes: 0,
+            tail_events: 0,
+            tail_users: 0,
+            segment_memory_bytes: 0,
+            unsynced_bytes: 0,
+            commits: self.committer.commits(),
+            rollover_waits: 0,
+            records_read: self.records_read.load(Ordering::Relaxed),
+            pages: self.pages.load(Ordering::Relaxed),
+            per_shard: Vec::new(),
+        };
+        for shard in &*self.shards {
+            self.follow(shard)?;
+            let view = shard.view();
+            let events = view.end() - view.start();
+            let users = shard.users_total.load(Ordering::Relaxed);
+            stats.per_shard.push(ShardStats {
+                shard: shard.id,
+                events,
+                durable: shard.durable().min(view.end()) - view.start(),
+                users,
+                segments: view.segments.len() as u64,
+                epoch: Epoch::new(view.epoch()),
+                poisoned: shard.poison().map(ToString::to_string),
+            });
+            stats.events += events;
+            stats.users += users;
+            stats.segments += view.segments.len() as u64;
+            stats.bytes_ahead += shard.bytes_ahead(&view);
+            stats.unsynced_bytes += shard.unsynced_bytes();
+            stats.rollover_waits += shard.rollover_waits.load(Ordering::Relaxed);
+            for segment in &view.segments {
+                stats.segment_memory_bytes += segment.memory_bytes() as u64;
+            }
+            for source in &view.sources {
+                match source {
+                    Source::Run(run) => {
+                        stats.runs += 1;
+                        stats.run_bytes += run.file_bytes();
+                        stats.segment_memory_bytes += run.memory_bytes() as u64;
+                    }
+                    Source::Tail(tail, segment) => {
+                        stats.tail_index_bytes += tail.bytes() as u64;
+                        stats.tail_users += tail.user_count() as u64;
+                        stats.tail_events += segment.published();
+                    }
+                }
+            }
+        }
+        let used = stats.bytes_on_disk.saturating_sub(stats.bytes_ahead);
+        if stats.events > 0 {
+            #[expect(clippy::cast_precision_loss, reason = "a ratio for people")]
+            let ratio = used as f64 / stats.events as f64;
+            stats.bytes_per_event = (ratio * 10.0).round() / 10.0;
+        }
+        Ok(stats)
+    }
+}
