@@ -16,6 +16,8 @@ pub(crate) mod manifest;
 pub(crate) mod posting;
 pub(crate) mod record;
 pub(crate) mod run;
+#[cfg(test)]
+pub(crate) mod seeded;
 pub(crate) mod segment;
 
 /// The version that every file of this store format carries. A reader refuses a higher one.

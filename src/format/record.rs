@@ -98,7 +98,10 @@ pub(crate) fn verify(bytes: &[u8], salt: Salt, offset: u64) -> FormatResult<(Env
     let short = FormatError::Damaged("the record is cut short");
     let covered = bytes.get(8..ENVELOPE_BYTES + leaf.len()).ok_or(short)?;
     let stored = u32_at(bytes, 4).ok_or(short)?;
-    if checksum(salt, offset, bytes.get(..4).ok_or(short)?, covered) != stored {
+    let matches = checksum(salt, offset, bytes.get(..4).ok_or(short)?, covered) == stored;
+    #[cfg(test)]
+    let matches = matches || super::seeded::has(super::seeded::Bug::ChecksumIgnored);
+    if !matches {
         return Err(FormatError::Damaged("the record's checksum does not match"));
     }
     let envelope = Envelope {

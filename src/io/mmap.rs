@@ -15,13 +15,14 @@
 //! are never truncated, see to that). Must not know what the bytes mean.
 #![expect(unsafe_code, reason = "mappings are raw memory; every block below says why it is sound")]
 
-use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
 use memmap2::{Advice, MmapRaw};
 use parking_lot::Mutex;
 
 use super::Access;
+use super::sync::ByteTail;
 
 /// Mapped memory, and who looks at it.
 #[derive(Debug)]
@@ -86,12 +87,41 @@ impl Memory {
     }
 }
 
+#[cfg(test)]
+impl Memory {
+    /// All bytes as they are now, also those that a living appender has stored and not published.
+    ///
+    /// For the disk that fails on purpose, whose stores have no threads: nobody stores during the call.
+    pub(crate) fn all(&self) -> Vec<u8> {
+        let _maps = self.maps.lock();
+        let mut bytes = vec![0; self.len()];
+        // SAFETY: the whole mapping, which lives as long as `self`; the stores on such a disk run in the thread that
+        // calls this, so no appender stores meanwhile.
+        unsafe { std::ptr::copy_nonoverlapping(self.raw.as_ptr(), bytes.as_mut_ptr(), bytes.len()) };
+        bytes
+    }
+
+    /// Overwrites bytes, lent or not: a page that the kernel dropped is read from the disk again, as it is there.
+    ///
+    /// For the disk that fails on purpose, whose stores have no threads. The caller holds no slice of any map of this
+    /// memory during the call.
+    pub(crate) fn forget(&self, offset: usize, bytes: &[u8]) {
+        let _maps = self.maps.lock();
+        assert!(offset + bytes.len() <= self.len());
+        // SAFETY: in range, as just checked; no slice into the mapping is alive, as the caller promises, and no
+        // other thread stores or reads.
+        unsafe {
+            std::ptr::copy_nonoverlapping(bytes.as_ptr(), self.raw.as_mut_ptr().add(offset), bytes.len())
+        };
+    }
+}
+
 /// A file (or anonymous memory) mapped whole, readable up to what was published.
 #[derive(Debug)]
 pub(crate) struct SegmentMap {
     memory: Arc<Memory>,
     start: usize,
-    published: AtomicUsize,
+    published: ByteTail,
     appender: AtomicU8,
 }
 
@@ -105,7 +135,7 @@ impl SegmentMap {
         let start = start.min(memory.len());
         let map = Arc::new(Self {
             start,
-            published: AtomicUsize::new(published.clamp(start, memory.len())),
+            published: ByteTail::new(published.clamp(start, memory.len())),
             appender: AtomicU8::new(APPENDER_NEVER),
             memory: Arc::clone(memory),
         });
@@ -117,7 +147,7 @@ impl SegmentMap {
     }
 
     fn published(&self) -> usize {
-        self.published.load(Ordering::Acquire)
+        self.published.get()
     }
 
     fn appender_lives(&self) -> bool {
@@ -133,7 +163,7 @@ impl SegmentMap {
     #[inline]
     pub(crate) fn get(&self, offset: usize, length: usize) -> Option<&[u8]> {
         let end = offset.checked_add(length)?;
-        if offset < self.start || end > self.published.load(Ordering::Acquire) {
+        if offset < self.start || end > self.published.get() {
             return None;
         }
         // SAFETY: `offset..end` lies in the mapping (published never exceeds its length) and below `published`,
@@ -144,7 +174,7 @@ impl SegmentMap {
 
     /// All published bytes from `offset` on.
     pub(crate) fn get_from(&self, offset: usize) -> Option<&[u8]> {
-        self.get(offset, self.published.load(Ordering::Acquire).checked_sub(offset)?)
+        self.get(offset, self.published.get().checked_sub(offset)?)
     }
 
     /// Lets readers see everything below `end`. For a reader that follows another process's writer, and for a
@@ -155,7 +185,7 @@ impl SegmentMap {
         if self.appender_lives() {
             return false;
         }
-        self.published.fetch_max(end.min(self.memory.len()), Ordering::AcqRel);
+        self.published.raise(end.min(self.memory.len()));
         true
     }
 
@@ -164,7 +194,7 @@ impl SegmentMap {
         self.appender
             .compare_exchange(APPENDER_NEVER, APPENDER_LIVES, Ordering::AcqRel, Ordering::Acquire)
             .ok()?;
-        Some(Appender { end: self.published.load(Ordering::Acquire), map: Arc::clone(self) })
+        Some(Appender { end: self.published.get(), map: Arc::clone(self) })
     }
 
     /// Asks the processor to bring the line at `offset` near; a hint, never a fault.
@@ -234,7 +264,7 @@ impl Appender {
     /// Lets readers see all that was stored.
     #[inline]
     pub(crate) fn publish(&mut self) {
-        self.map.published.store(self.end, Ordering::Release);
+        self.map.published.publish(self.end);
     }
 }
 

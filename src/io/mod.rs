@@ -5,9 +5,12 @@
 
 pub(crate) mod chunked;
 pub(crate) mod clock;
+#[cfg(test)]
+pub(crate) mod faulty;
 pub(crate) mod memory;
 pub(crate) mod mmap;
 pub(crate) mod real;
+pub(crate) mod sync;
 
 use std::fmt::Debug;
 use std::path::Path;

@@ -11,12 +11,15 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use parking_lot::Mutex;
+
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::bytes::u32_at;
 use crate::format::record::{self, Salt};
 use crate::format::segment::{FloorSlot, Footer, Header, RECORDS_START, SLOT_OFFSETS};
 use crate::io::chunked::Chunked;
 use crate::io::mmap::{Appender, SegmentMap};
+use crate::io::sync::CountTail;
 use crate::io::{Access, DiskFile};
 
 /// The shortest record: an envelope and a leaf of no fields.
@@ -31,13 +34,15 @@ pub(crate) struct Segment {
     /// The first record's shard sequence.
     base: u64,
     /// How many records readers may see.
-    published: AtomicU64,
+    published: CountTail,
     offsets: Offsets,
     /// Which records' checksums were compared since the segment was opened.
     checked: Checked,
     /// After a failed sync: what the kernel may forget, from this offset on.
     rescued: OnceLock<Rescued>,
     slot_counter: AtomicU64,
+    /// The first sync of the file that failed. Held while syncing.
+    sync_failure: Mutex<Option<Error>>,
 }
 
 /// Where each record begins.
@@ -70,11 +75,12 @@ impl Segment {
             map,
             header,
             base,
-            published: AtomicU64::new(0),
+            published: CountTail::new(0),
             offsets: Offsets::Growing(Chunked::new(records_max(&header))),
             checked: Checked::All,
             rescued: OnceLock::new(),
             slot_counter: AtomicU64::new(1),
+            sync_failure: Mutex::default(),
         }
     }
 
@@ -91,11 +97,12 @@ impl Segment {
             map,
             header,
             base: footer.base,
-            published: AtomicU64::new(footer.count),
+            published: CountTail::new(footer.count),
             offsets: Offsets::Sealed(footer),
             checked: Checked::Bits((0..words).map(|_| AtomicU64::new(0)).collect()),
             rescued: OnceLock::new(),
             slot_counter: AtomicU64::new(0),
+            sync_failure: Mutex::default(),
         }
     }
 
@@ -106,11 +113,12 @@ impl Segment {
             map: Arc::clone(&self.map),
             header: self.header,
             base: self.base,
-            published: AtomicU64::new(footer.count),
+            published: CountTail::new(footer.count),
             offsets: Offsets::Sealed(footer),
             checked: Checked::All,
             rescued: OnceLock::new(),
             slot_counter: AtomicU64::new(0),
+            sync_failure: Mutex::default(),
         }
     }
 
@@ -142,7 +150,7 @@ impl Segment {
     /// How many records readers may see.
     #[inline]
     pub(crate) fn published(&self) -> u64 {
-        self.published.load(Ordering::Acquire)
+        self.published.get()
     }
 
     /// The most records that fit.
@@ -188,7 +196,7 @@ impl Segment {
     /// Lets readers see the first `count` records. The bytes must have been published before.
     #[inline]
     pub(crate) fn publish(&self, count: u64) {
-        self.published.store(count, Ordering::Release);
+        self.published.publish(count);
     }
 
     /// Where record `ordinal` begins.
@@ -300,6 +308,18 @@ impl Segment {
     /// The writer of this segment; `None` if it was taken.
     pub(crate) fn appender(&self) -> Option<Appender> {
         self.map.appender()
+    }
+
+    /// Makes the file's bytes durable. After a failure it fails for ever.
+    ///
+    /// The kernel tells of an error once and marks the pages clean: a second sync, in another thread, would succeed with
+    /// nothing written. So syncs of a file take turns, and none follows one that failed.
+    pub(crate) fn sync(&self) -> Result<()> {
+        let mut failure = self.sync_failure.lock();
+        if let Some(error) = &*failure {
+            return Err(error.clone());
+        }
+        self.file.sync_data().inspect_err(|error| *failure = Some(error.clone()))
     }
 
     /// After a failed sync: keeps what was not synced in memory, since the kernel may drop its pages.

@@ -89,6 +89,10 @@ pub(crate) fn scan(file: &Arc<dyn DiskFile>, salt: Salt, base: u64) -> Result<Sc
         scan.floor = scan.floor.max(envelope.durable_floor);
         let place = u64::from(envelope.group_index) + 1;
         scan.open_group = if place == u64::from(envelope.group_count) { 0 } else { place };
+        #[cfg(test)]
+        if crate::format::seeded::has(crate::format::seeded::Bug::GroupIgnored) {
+            scan.open_group = 0;
+        }
         offset += record;
     }
     scan.end_offset = offset as u64;

@@ -55,7 +55,7 @@ pub(crate) fn seal(segment: &Segment, users_total: u64) -> Result<(Footer, Vec<i
     file.write_all_at(footer.sidecar_offset, &sidecar)?;
     file.write_all_at(footer_offset, &archive)?;
     file.write_all_at(file.len() - TRAILER_BYTES as u64, &trailer)?;
-    file.sync_data()?;
+    segment.sync()?;
     Ok((footer, times))
 }
 

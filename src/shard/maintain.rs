@@ -13,8 +13,10 @@ use crate::format::run::Dictionaries;
 use crate::format::segment::{Header, RECORDS_START};
 use crate::index::builder::{RunBuilder, RunScope, UserPostings};
 use crate::index::run::Run;
+use crate::io::mmap::SegmentMap;
 use crate::io::{Access, DiskFile, Mode, replace_file};
 use crate::segment::create::{SEGMENT_BYTES_MIN, create_file, log_path, new_salt, run_path};
+use crate::segment::map_file;
 use crate::segment::seal::seal;
 
 /// How far ahead of the tail pages are made present. Small enough that few of them are synced as zeros first, large
@@ -30,7 +32,18 @@ pub(crate) enum Preparation {
     #[default]
     Idle,
     Running,
-    Ready(Arc<dyn DiskFile>, Header),
+    /// The file is there, but the manifest that should name it could not be written. The one on disk may name it
+    /// nevertheless, so it stays, and no other file takes its number.
+    Unlisted(Prepared),
+    Ready(Prepared),
+}
+
+/// A new segment's file, mapped: nothing that can fail lies between it and the first record.
+#[derive(Debug)]
+pub(crate) struct Prepared {
+    pub(crate) file: Arc<dyn DiskFile>,
+    pub(crate) map: Arc<SegmentMap>,
+    pub(crate) header: Header,
 }
 
 impl Shard {
@@ -56,43 +69,43 @@ impl Shard {
 
     /// Makes the next segment's file, unless it is there or under way.
     pub(crate) fn prepare(&self) -> Result<()> {
-        {
+        let unlisted = {
             let mut preparation = self.preparation.lock();
-            if !matches!(*preparation, Preparation::Idle) {
-                return Ok(());
-            }
-            *preparation = Preparation::Running;
-        }
-        let made = self.make_segment();
-        let mut preparation = self.preparation.lock();
-        let outcome = match made {
-            Ok((file, header)) => {
-                *preparation = Preparation::Ready(file, header);
-                Ok(())
-            }
-            Err(error) => {
-                *preparation = Preparation::Idle;
-                Err(error)
+            match std::mem::replace(&mut *preparation, Preparation::Running) {
+                Preparation::Idle => None,
+                Preparation::Unlisted(prepared) => Some(prepared),
+                other => {
+                    *preparation = other;
+                    return Ok(());
+                }
             }
         };
-        drop(preparation);
+        let (after, outcome) = match unlisted.map_or_else(|| self.make_segment(), Ok) {
+            Ok(prepared) => match self.list_segment(&prepared.header) {
+                Ok(()) => (Preparation::Ready(prepared), Ok(())),
+                Err(error) => (Preparation::Unlisted(prepared), Err(error)),
+            },
+            Err(error) => (Preparation::Idle, Err(error)),
+        };
+        *self.preparation.lock() = after;
         self.preparation_done.notify_all();
         outcome
     }
 
     /// The next segment's file: waits for it if it is under way, makes it if it isn't.
-    pub(crate) fn take_prepared(&self) -> Result<(Arc<dyn DiskFile>, Header)> {
+    pub(crate) fn take_prepared(&self) -> Result<Prepared> {
         let mut preparation = self.preparation.lock();
         loop {
             match std::mem::take(&mut *preparation) {
-                Preparation::Ready(file, header) => return Ok((file, header)),
+                Preparation::Ready(prepared) => return Ok(prepared),
                 Preparation::Running => {
                     *preparation = Preparation::Running;
                     self.rollover_waits.fetch_add(1, Ordering::Relaxed);
                     self.preparation_done.wait(&mut preparation);
                 }
-                Preparation::Idle => {
+                other @ (Preparation::Idle | Preparation::Unlisted(_)) => {
                     // The background has failed or hasn't begun. Here a full disk reaches the caller as an error.
+                    *preparation = other;
                     drop(preparation);
                     self.rollover_waits.fetch_add(1, Ordering::Relaxed);
                     self.prepare()?;
@@ -108,14 +121,15 @@ impl Shard {
     /// Whether a rollover would find the next segment's file.
     #[cfg(feature = "async")]
     pub(crate) fn next_segment_is_ready(&self) -> bool {
-        matches!(*self.preparation.lock(), Preparation::Ready(..))
+        matches!(*self.preparation.lock(), Preparation::Ready(_))
             && self.frozen.lock().len() < super::FROZEN_MAX
     }
 
-    /// Creates, populates and lists a new segment. Everything is durable when it returns.
-    fn make_segment(&self) -> Result<(Arc<dyn DiskFile>, Header)> {
-        let mut manifest = self.manifest.lock();
-        let id = manifest.next_segment;
+    /// Creates and populates a new segment's file; durable, but not in the manifest yet.
+    fn make_segment(&self) -> Result<Prepared> {
+        // Only whoever prepares takes numbers, and that is one at a time.
+        let id = self.manifest.lock().next_segment;
+        let path = log_path(&self.dir, id);
         // A shard's segments grow by doubling, so that a small store is small.
         let doubled = SEGMENT_BYTES_MIN << id.min(20);
         let mut file_bytes = doubled.min(self.context.segment_bytes_max);
@@ -129,7 +143,7 @@ impl Shard {
                 salt: new_salt()?,
                 created_at_micros: self.context.clock.wall_micros(),
             };
-            match create_file(&*self.context.disk, &log_path(&self.dir, id), &header) {
+            match create_file(&*self.context.disk, &path, &header) {
                 Ok(file) => break (file, header),
                 // A nearly full disk may still have room for a smaller one.
                 Err(error) if error.kind() == ErrorKind::StorageFull && file_bytes > SEGMENT_BYTES_MIN => {
@@ -138,27 +152,37 @@ impl Shard {
                 Err(error) => return Err(error),
             }
         };
+        let mapped = map_file(&file, RECORDS_START, Access::Write).and_then(|map| {
+            map.populate(0, POPULATE_BYTES);
+            if self.context.sync_ahead {
+                file.sync_data()?;
+            }
+            Ok(map)
+        });
+        match mapped {
+            Ok(map) => Ok(Prepared { file, map, header }),
+            Err(error) => {
+                let _ = self.context.disk.remove(&path);
+                Err(error)
+            }
+        }
+    }
+
+    /// Puts a new segment into the manifest.
+    fn list_segment(&self, header: &Header) -> Result<()> {
+        let mut manifest = self.manifest.lock();
         let mut changed = manifest.clone();
-        changed.next_segment = id + 1;
+        changed.next_segment = header.segment + 1;
         changed.segments.push(SegmentEntry {
-            id,
+            id: header.segment,
             generation: 0,
             salt: header.salt.0,
-            file_bytes,
+            file_bytes: header.file_bytes,
             sealed: false,
         });
-        if let Err(error) = self.write_manifest(&changed) {
-            // It may have reached the disk: an entry without a file would look like damage, so the file stays.
-            return Err(error);
-        }
+        self.write_manifest(&changed)?;
         *manifest = changed;
-        drop(manifest);
-        let map = file.map(RECORDS_START, RECORDS_START, Access::Write)?;
-        map.populate(0, POPULATE_BYTES);
-        if self.context.sync_ahead {
-            file.sync_data()?;
-        }
-        Ok((file, header))
+        Ok(())
     }
 
     /// Replaces the manifest on disk. The caller holds the lock.
@@ -176,7 +200,7 @@ impl Shard {
         let Some(offset) = segment.offset_of(last) else { return };
         segment.map().populate(offset, 2 * POPULATE_BYTES);
         if self.context.sync_ahead
-            && let Err(error) = segment.file().sync_data()
+            && let Err(error) = segment.sync()
         {
             self.set_poisoned(&error);
         }
@@ -194,27 +218,28 @@ impl Shard {
             }
         })?;
         let run = self.write_run(&frozen, &times)?;
-        self.mark_sealed(segment.header().segment)?;
+        let id = segment.header().segment;
+        self.mark_sealed(id)?;
         let _ = segment.map().publish_up_to(segment.map().len());
         let sealed = Arc::new(segment.into_sealed(footer));
         self.change_view(|view| {
             for slot in &mut view.segments {
-                if slot.base() == sealed.base() {
+                if slot.header().segment == id {
                     *slot = Arc::clone(&sealed);
                 }
             }
             for source in &mut view.sources {
-                if matches!(source, Source::Tail(tail, _) if tail.base() == sealed.base()) {
+                if matches!(source, Source::Tail(_, segment) if segment.header().segment == id) {
                     *source = run.clone().map_or_else(|| source.clone(), Source::Run);
                 }
             }
             if run.is_none() {
                 view.sources.retain(
-                    |source| !matches!(source, Source::Tail(tail, _) if tail.base() == sealed.base()),
+                    |source| !matches!(source, Source::Tail(_, segment) if segment.header().segment == id),
                 );
             }
         });
-        self.frozen.lock().retain(|other| other.segment.base() != sealed.base());
+        self.frozen.lock().retain(|other| other.segment.header().segment != id);
         // A courtesy to people with editors; the bytes are durable and published already.
         let _ = sealed.file().set_read_only();
         Ok(())
@@ -286,7 +311,7 @@ impl Shard {
         }
         let view = self.view();
         let Some(segment) = view.segments.last() else { return };
-        let written = segment.write_slot(durable, false).and_then(|()| segment.file().sync_data());
+        let written = segment.write_slot(durable, false).and_then(|()| segment.sync());
         match written {
             Ok(()) => self.slot_floor.store(durable, Ordering::Relaxed),
             Err(error) => self.set_poisoned(&error),
@@ -299,7 +324,7 @@ impl Shard {
         match view.segments.last() {
             Some(segment) if self.durable() == view.end() && self.poison().is_none() => {
                 segment.write_slot(view.end(), true)?;
-                segment.file().sync_data()
+                segment.sync()
             }
             _ => Ok(()),
         }

@@ -5,6 +5,7 @@
 
 pub(crate) mod commit;
 pub(crate) mod follow;
+mod group;
 pub(crate) mod maintain;
 pub(crate) mod recovery;
 pub(crate) mod replay;
@@ -26,6 +27,7 @@ use crate::ids::ShardId;
 use crate::index::tail::TailIndex;
 use crate::io::clock::Clock;
 use crate::io::mmap::SharedWords;
+use crate::io::sync::CountTail;
 use crate::io::{Access, Disk};
 use crate::segment::Segment;
 use maintain::Preparation;
@@ -101,9 +103,9 @@ pub(crate) struct Shard {
     /// Segments that may hold records that are not synced, oldest first; the active one is always the last.
     pub(crate) unsynced: Mutex<Vec<Arc<Segment>>>,
     /// One past the last published sequence.
-    published: CachePadded<AtomicU64>,
+    published: CachePadded<CountTail>,
     /// One past the last sequence known to be on stable storage.
-    durable: CachePadded<AtomicU64>,
+    durable: CachePadded<CountTail>,
     /// Bytes of records written, and how many of them were synced.
     pub(crate) written_bytes: AtomicU64,
     pub(crate) synced_bytes: AtomicU64,
@@ -146,8 +148,8 @@ impl Shard {
             frozen: Mutex::new(opened.frozen),
             sealing: Mutex::new(()),
             unsynced: Mutex::new(unsynced),
-            published: CachePadded::new(AtomicU64::new(end)),
-            durable: CachePadded::new(AtomicU64::new(opened.durable)),
+            published: CachePadded::new(CountTail::new(end)),
+            durable: CachePadded::new(CountTail::new(opened.durable)),
             written_bytes: AtomicU64::new(0),
             synced_bytes: AtomicU64::new(0),
             slot_floor: AtomicU64::new(0),
@@ -181,28 +183,28 @@ impl Shard {
     /// One past the last published sequence.
     #[inline]
     pub(crate) fn published(&self) -> u64 {
-        self.published.load(Ordering::Acquire)
+        self.published.get()
     }
 
     /// One past the last sequence known to be on stable storage.
     #[inline]
     pub(crate) fn durable(&self) -> u64 {
-        self.durable.load(Ordering::Acquire)
+        self.durable.get()
     }
 
     #[inline]
     fn tell_published(&self, end: u64) {
-        self.published.store(end, Ordering::Release);
+        self.published.publish(end);
         self.context.live.store(live_word(self.id), end);
     }
 
     /// Lets this process's readers see the records below `end`, which another process wrote.
     fn follow_to(&self, end: u64) {
-        self.published.store(end, Ordering::Release);
+        self.published.publish(end);
     }
 
     pub(crate) fn tell_durable(&self, end: u64) {
-        self.durable.fetch_max(end, Ordering::AcqRel);
+        self.durable.raise(end);
         self.context.live.store(live_word(self.id) + 1, self.durable());
     }
 

@@ -20,6 +20,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::format::located;
 use crate::format::manifest::{MANIFEST_BYTES_MAX, Rollback, SegmentEntry, ShardManifest};
 use crate::format::record::{self, Envelope};
+#[cfg(test)]
+use crate::format::seeded::{Bug, has};
 use crate::format::segment::{Header, RECORDS_START};
 use crate::ids::ShardId;
 use crate::index::run::Run;
@@ -271,6 +273,8 @@ impl Opening<'_> {
                 lost_end = lost_end.max(segment.scan.beyond);
             }
         }
+        #[cfg(test)]
+        let floor = if has(Bug::FloorIgnored) { floor.min(end) } else { floor };
         if floor > end && self.repair == Repair::No {
             let (path, offset) = place.map_or((self.dir.to_owned(), 0), |found| {
                 (found.file.path().to_owned(), found.scan.end_offset)
@@ -297,17 +301,22 @@ impl Opening<'_> {
         found: &[Found],
         decision: &Decision,
     ) -> Result<ShardRecovery> {
+        #[cfg(test)]
+        let decision = &Decision { clean: decision.clean || has(Bug::EpochKept), ..*decision };
         if !decision.clean {
             // After a crash records may be gone without a trace, so a cursor or receipt from before must not be taken
-            // for one of what is written now. After a crash during recovery the epoch is there already.
+            // for one of what is written now. Each such opening has an epoch of its own: whether the one before has
+            // served, nobody can tell.
             let (first_lost, lost_end) = decision.rollback.unwrap_or((decision.end, decision.end));
-            let repeated = manifest.rollbacks.last().is_some_and(|last| last.first_lost == first_lost);
-            if !repeated {
-                let epoch = manifest.epoch() + 1;
-                let at_micros = self.context.clock.wall_micros();
-                manifest.rollbacks.push(Rollback { epoch, first_lost, lost_end, at_micros });
-                self.write_manifest(manifest)?;
+            let epoch = manifest.epoch() + 1;
+            let at_micros = self.context.clock.wall_micros();
+            let mut rollback = Rollback { epoch, first_lost, lost_end, at_micros };
+            // A store that is killed again and again at the same place doesn't grow a list of it.
+            if let Some(same) = manifest.rollbacks.pop_if(|last| last.first_lost == first_lost) {
+                rollback.lost_end = rollback.lost_end.max(same.lost_end);
             }
+            manifest.rollbacks.push(rollback);
+            self.write_manifest(manifest)?;
         }
         let mut keep = manifest.segments.clone();
         let last_used = found.iter().rposition(|found| found.scan.base < decision.end).unwrap_or(0);
@@ -321,6 +330,11 @@ impl Opening<'_> {
             let rolled_back = end < segment.scan.end() || segment.scan.beyond.is_some();
             let appended_to = place == last_used;
             let untidy = appended_to && segment.scan.dirty;
+            #[cfg(test)]
+            let (rolled_back, untidy, decision) = match has(Bug::CacheTrusted) {
+                true => (false, false, &Decision { floor: u64::MAX, ..*decision }),
+                false => (rolled_back, untidy, decision),
+            };
             if rolled_back || untidy || end > decision.floor {
                 if self.repair == Repair::RollBack && rolled_back {
                     self.keep_damaged(segment)?;
@@ -446,7 +460,7 @@ impl Opening<'_> {
     /// The slot must say that the segment is in use before the first record is written: a clean one is trusted.
     fn writer(&self, active: &Frozen, end: u64, last_recorded_at: i64) -> Result<Writer> {
         active.segment.write_slot(end, false)?;
-        active.segment.file().sync_data()?;
+        active.segment.sync()?;
         let appender = active.segment.appender().ok_or_else(|| {
             Error::at(ErrorKind::Io, active.segment.path(), "the segment has a writer already")
         })?;

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::maintain::POPULATE_BYTES;
+use super::maintain::{POPULATE_BYTES, Prepared};
 use super::replay::tags_of;
 use super::view::Source;
 use super::{Background, FROZEN_MAX, Frozen, Job, Shard};
@@ -18,10 +18,9 @@ use crate::format::record::{self, Envelope};
 use crate::ids::{Fingerprint, Sequence, UserSequence};
 use crate::index::UserHead;
 use crate::index::tail::{Slot, TailIndex};
-use crate::io::Access;
 use crate::io::mmap::Appender;
+use crate::segment::Segment;
 use crate::segment::seal::sealing_bytes;
-use crate::segment::{Segment, map_file};
 
 /// The most bytes of records in an atomic group: it must fit one segment, and the smallest has 1 MiB.
 pub(crate) const GROUP_BYTES_MAX: usize = 512 << 10;
@@ -320,8 +319,7 @@ impl Shard {
         while self.frozen.lock().len() >= FROZEN_MAX {
             self.seal_oldest()?;
         }
-        let (file, header) = self.take_prepared()?;
-        let map = map_file(&file, crate::format::segment::RECORDS_START, Access::Write)?;
+        let Prepared { file, map, header } = self.take_prepared()?;
         let segment = Arc::new(Segment::growing(file, map, header, writer.next));
         let appender = segment
             .appender()

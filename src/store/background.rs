@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use super::{Core, Durability};
 use crate::error::{Error, Result};
 use crate::event::{Action, Category, Details, Level, NewEvent, Timestamp};
-use crate::io::clock::{ClockJump, JumpWatch, SystemClock};
+use crate::io::clock::{Clock, ClockJump, JumpWatch};
 use crate::shard::{Background, Job, Shard};
 
 /// How often a store that promises no interval syncs nevertheless, and every store looks at clock and idle shards.
@@ -88,7 +88,12 @@ impl Workers {
     }
 
     /// Starts the threads, and gives them the first work.
-    pub(super) fn start(&self, core: &Arc<Core>, clock_jump_max: Duration) -> Result<()> {
+    pub(super) fn start(
+        &self,
+        core: &Arc<Core>,
+        clock: &Arc<dyn Clock>,
+        clock_jump_max: Duration,
+    ) -> Result<()> {
         let mut threads = self.threads.lock();
         for (name, work) in
             [("usertrail-ahead", self.ahead.clone()), ("usertrail-seal", self.sealing.clone())]
@@ -103,15 +108,13 @@ impl Workers {
         let ticker = Ticker {
             core: Arc::clone(core),
             clock_jump_max,
-            watch: JumpWatch::new(&SystemClock::new()),
+            watch: JumpWatch::new(&**clock),
+            clock: Arc::clone(clock),
             shards: core.shards.iter().map(|shard| (shard.published(), Instant::now())).collect(),
         };
         let ticks = self.ticks.clone();
         threads.push(spawn("usertrail-commit", move || ticker.run(&ticks))?);
-        for shard in &*core.shards {
-            self.queues.submit(shard, Job::Prepare);
-            self.queues.submit(shard, Job::Seal);
-        }
+        start(core);
         Ok(())
     }
 
@@ -126,6 +129,14 @@ impl Workers {
     }
 }
 
+/// Hands out the first work of a store.
+pub(super) fn start(core: &Core) {
+    for shard in &*core.shards {
+        core.background.submit(shard, Job::Prepare);
+        core.background.submit(shard, Job::Seal);
+    }
+}
+
 fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>> {
     let thread = std::thread::Builder::new().name(name.to_owned()).spawn(run);
     thread.map_err(|source| Error::io("start a thread", std::path::Path::new(name), source))
@@ -136,13 +147,13 @@ struct Ticker {
     core: Arc<Core>,
     clock_jump_max: Duration,
     watch: JumpWatch,
+    clock: Arc<dyn Clock>,
     /// For each shard the tail when it was last seen to move, and when that was.
     shards: Vec<(u64, Instant)>,
 }
 
 impl Ticker {
     fn run(mut self, ticks: &Receiver<()>) {
-        let clock = SystemClock::new();
         let interval = match self.core.durability {
             Durability::Interval(interval) => interval,
             Durability::Buffered => BUFFERED_INTERVAL,
@@ -161,7 +172,7 @@ impl Ticker {
                 let _ = self.core.committer.flush();
                 next_commit = Instant::now() + interval;
             }
-            if let Some(jump) = self.watch.check(&clock, self.clock_jump_max) {
+            if let Some(jump) = self.watch.check(&*self.clock, self.clock_jump_max) {
                 self.record_jump(jump);
             }
             self.note_floors();

@@ -6,6 +6,8 @@ mod append;
 #[cfg(feature = "async")]
 pub(crate) mod asynchronous;
 mod background;
+#[cfg(test)]
+mod crash_tests;
 mod open;
 mod options;
 mod read;
@@ -181,7 +183,9 @@ impl Inner {
         let sealed = core.shards.iter().try_for_each(|shard| shard.run(crate::shard::Job::Seal));
         core.shards.iter().for_each(|shard| shard.close());
         let flushed = core.committer.flush();
-        let marked = flushed.and_then(|()| core.shards.iter().try_for_each(|shard| shard.mark_clean()));
+        // A shard that failed is not marked; the others are.
+        let marks = core.shards.iter().map(|shard| shard.mark_clean());
+        let marked = marks.fold(flushed, |outcome, marked| outcome.and(marked));
         // What waits to be sealed is sealed at the next opening; only damage or a full disk leads there.
         marked.and(sealed.or_else(|error| match error.kind() {
             ErrorKind::StorageFull => Ok(()),

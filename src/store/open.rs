@@ -7,20 +7,19 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use super::background::{Inline, Workers};
+use super::background::{Inline, Workers, start};
 use super::options::{Durability, Options};
 use super::{Core, Inner, Store};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::keys::{IndexKey, KEY_FILE_BYTES, ROUTE_HASH_VERSION};
 use crate::format::located;
 use crate::format::manifest::{MANIFEST_BYTES_MAX, SegmentEntry, ShardManifest, StoreManifest};
-use crate::format::segment::{FloorSlot, Header, SLOT_OFFSETS};
+use crate::format::segment::{FloorSlot, Header, RECORDS_START, SLOT_OFFSETS};
 use crate::ids::ShardId;
 use crate::io::clock::{Clock, SystemClock};
 use crate::io::memory::MemoryDisk;
 use crate::io::mmap::SharedWords;
-use crate::io::real::RealDisk;
-use crate::io::{Access, Disk, LockGuard, Mode, TEMPORARY_SUFFIX, replace_file};
+use crate::io::{Access, Disk, LockGuard, Mode, TEMPORARY_SUFFIX, parent, replace_file};
 use crate::segment::create::{SEGMENT_BYTES_MIN, create_file, log_path, new_salt};
 use crate::shard::commit::Committer;
 use crate::shard::follow::{self, Extent};
@@ -59,32 +58,46 @@ fn shard_dir(dir: &Path, shard: u16) -> PathBuf {
     dir.join(format!("shard-{shard:02}"))
 }
 
-pub(super) fn open(options: &Options, dir: PathBuf) -> Result<Store> {
-    let disk: Arc<dyn Disk> = Arc::new(RealDisk);
-    if options.read_only {
-        return open_reader(options, disk, dir);
-    }
-    if options.create_if_missing && is_vacant(&*disk, &dir)? {
-        return create(options, disk, dir);
-    }
-    open_writer(options, disk, dir)
+/// What a store runs on: the machine, or what a test puts in its place.
+#[derive(Clone, Debug)]
+pub(super) struct Host {
+    pub(super) disk: Arc<dyn Disk>,
+    pub(super) clock: Arc<dyn Clock>,
+    /// Without threads, background work is done by the caller that causes it, and nothing happens by time.
+    pub(super) threads: bool,
 }
 
-pub(super) fn create_new(options: &Options, dir: PathBuf) -> Result<Store> {
-    let disk: Arc<dyn Disk> = Arc::new(RealDisk);
-    if !is_vacant(&*disk, &dir)? {
-        let what = if disk.exists(&dir.join(STORE_NAME))? { "a store" } else { "something else" };
+impl Host {
+    /// The machine, with this disk.
+    pub(super) fn machine(disk: impl Disk + 'static) -> Self {
+        Self { disk: Arc::new(disk), clock: Arc::new(SystemClock::new()), threads: true }
+    }
+}
+
+pub(super) fn open(options: &Options, host: &Host, dir: PathBuf) -> Result<Store> {
+    if options.read_only {
+        return open_reader(options, host, dir);
+    }
+    if options.create_if_missing && is_vacant(&*host.disk, &dir)? {
+        return create(options, host, dir);
+    }
+    open_writer(options, host, dir)
+}
+
+pub(super) fn create_new(options: &Options, host: &Host, dir: PathBuf) -> Result<Store> {
+    if !is_vacant(&*host.disk, &dir)? {
+        let what = if host.disk.exists(&dir.join(STORE_NAME))? { "a store" } else { "something else" };
         return Err(Error::at(
             ErrorKind::AlreadyExists,
             &dir,
             format!("there is {what} in the directory already"),
         ));
     }
-    create(options, disk, dir)
+    create(options, host, dir)
 }
 
 pub(super) fn in_memory(options: &Options) -> Result<Store> {
-    create(options, Arc::new(MemoryDisk::default()), PathBuf::from("memory"))
+    create(options, &Host::machine(MemoryDisk::default()), PathBuf::from("memory"))
 }
 
 /// Whether a store can be made here: nothing is there, or only what a creation that was cut short left behind.
@@ -99,7 +112,38 @@ fn is_vacant(disk: &dyn Disk, dir: &Path) -> Result<bool> {
             || name.starts_with("shard-")
             || name.ends_with(TEMPORARY_SUFFIX)
     };
-    Ok(names.iter().all(own))
+    if !names.iter().all(own) {
+        return Ok(false);
+    }
+    for name in names.iter().filter(|name| name.starts_with("shard-")) {
+        refuse_records(disk, &dir.join(name))?;
+    }
+    Ok(true)
+}
+
+/// A creation that was cut short has stored nothing: where records are, the store's own file was lost, and making a new
+/// store would destroy them.
+fn refuse_records(disk: &dyn Disk, shard: &Path) -> Result<()> {
+    for name in disk.list(shard)?.iter().filter(|name| !name.ends_with(TEMPORARY_SUFFIX)) {
+        let path = shard.join(name);
+        if name == MANIFEST_NAME {
+            continue;
+        }
+        let mut first = [0; 8];
+        let empty = path == log_path(shard, 0) && {
+            let file = disk.open(&path, Access::Read)?;
+            // Cut short before it had its length, it has no records either.
+            file.len() < SEGMENT_BYTES_MIN || {
+                file.read_exact_at(RECORDS_START, &mut first)?;
+                first == [0; 8]
+            }
+        };
+        if !empty {
+            let message = format!("the store has records, but its file {STORE_NAME} is missing");
+            return Err(Error::corruption(&path, 0, message));
+        }
+    }
+    Ok(())
 }
 
 fn random<const N: usize>() -> Result<[u8; N]> {
@@ -110,7 +154,9 @@ fn random<const N: usize>() -> Result<[u8; N]> {
 }
 
 /// Makes the files of a new store; `STORE` comes last and makes it one.
-fn create(options: &Options, disk: Arc<dyn Disk>, dir: PathBuf) -> Result<Store> {
+fn create(options: &Options, host: &Host, dir: PathBuf) -> Result<Store> {
+    let disk = &host.disk;
+    let made = missing_directories(&**disk, &dir)?;
     disk.create_dir(&dir)?;
     let lock = disk.lock(&dir.join(LOCK_NAME))?;
     let store_id: [u8; 16] = random()?;
@@ -129,7 +175,7 @@ fn create(options: &Options, disk: Arc<dyn Disk>, dir: PathBuf) -> Result<Store>
         shards: options.shards_or_default(),
         route_hash_version: ROUTE_HASH_VERSION,
         segment_bytes_max: options.segment_bytes_max,
-        created_at_micros: SystemClock::new().wall_micros(),
+        created_at_micros: host.clock.wall_micros(),
         durability: match durability {
             Durability::Buffered => 0,
             Durability::Interval(_) => 1,
@@ -138,18 +184,30 @@ fn create(options: &Options, disk: Arc<dyn Disk>, dir: PathBuf) -> Result<Store>
         sync_interval_micros: interval,
     };
     let key = IndexKey::new(random()?);
-    replace_file(&*disk, &dir.join(KEY_NAME), &key.encode(), Mode::Private)?;
+    replace_file(&**disk, &dir.join(KEY_NAME), &key.encode(), Mode::Private)?;
     for shard in 0..manifest.shards {
-        create_shard(&*disk, &dir, &manifest, shard)?;
+        create_shard(&**disk, &dir, &manifest, shard)?;
     }
+    // The shards' names come before the name that makes it a store, and the directory's own before both.
+    disk.sync_dir(&dir)?;
+    disk.sync_dir(parent(&dir))?;
+    made.iter().skip(1).try_for_each(|made| disk.sync_dir(parent(made)))?;
     let path = dir.join(STORE_NAME);
     let bytes = manifest.encode().map_err(located(&path, 0))?;
-    replace_file(&*disk, &path, &bytes, Mode::Shared)?;
-    // The directory's own name, where it is new.
-    if let Some(parent) = dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-        disk.sync_dir(parent)?;
+    replace_file(&**disk, &path, &bytes, Mode::Shared)?;
+    open_locked(options, host, dir, lock)
+}
+
+/// The directories on the way to `dir`, and itself, that are not there yet; innermost first.
+fn missing_directories(disk: &dyn Disk, dir: &Path) -> Result<Vec<PathBuf>> {
+    let mut missing = Vec::new();
+    for ancestor in dir.ancestors().filter(|ancestor| !ancestor.as_os_str().is_empty()) {
+        if disk.exists(ancestor)? {
+            break;
+        }
+        missing.push(ancestor.to_owned());
     }
-    open_locked(options, disk, dir, lock)
+    Ok(missing)
 }
 
 fn create_shard(disk: &dyn Disk, dir: &Path, store: &StoreManifest, shard: u16) -> Result<()> {
@@ -214,11 +272,11 @@ fn read_identity(disk: &dyn Disk, dir: &Path) -> Result<(StoreManifest, IndexKey
     Ok((manifest, key))
 }
 
-fn open_writer(options: &Options, disk: Arc<dyn Disk>, dir: PathBuf) -> Result<Store> {
+fn open_writer(options: &Options, host: &Host, dir: PathBuf) -> Result<Store> {
     // Before the lock: a directory that is no store is left as it is.
-    read_identity(&*disk, &dir)?;
-    let lock = disk.lock(&dir.join(LOCK_NAME))?;
-    open_locked(options, disk, dir, lock)
+    read_identity(&*host.disk, &dir)?;
+    let lock = host.disk.lock(&dir.join(LOCK_NAME))?;
+    open_locked(options, host, dir, lock)
 }
 
 fn live_words(manifest: &StoreManifest) -> usize {
@@ -227,15 +285,15 @@ fn live_words(manifest: &StoreManifest) -> usize {
 
 fn context(
     options: &Options,
-    disk: &Arc<dyn Disk>,
+    host: &Host,
     manifest: &StoreManifest,
     key: &Arc<IndexKey>,
     live: SharedWords,
     access: Access,
 ) -> Context {
     Context {
-        disk: Arc::clone(disk),
-        clock: Arc::new(SystemClock::new()),
+        disk: Arc::clone(&host.disk),
+        clock: Arc::clone(&host.clock),
         key: Arc::clone(key),
         store_id: manifest.store_id,
         segment_bytes_max: manifest.segment_bytes_max,
@@ -254,19 +312,15 @@ fn durability(options: &Options, manifest: &StoreManifest) -> Durability {
     })
 }
 
-fn open_locked(
-    options: &Options,
-    disk: Arc<dyn Disk>,
-    dir: PathBuf,
-    lock: Box<dyn LockGuard>,
-) -> Result<Store> {
+fn open_locked(options: &Options, host: &Host, dir: PathBuf, lock: Box<dyn LockGuard>) -> Result<Store> {
+    let disk = Arc::clone(&host.disk);
     let (manifest, key) = read_identity(&*disk, &dir)?;
     let key = Arc::new(key);
     let live = disk.shared_words(&dir.join(LIVE_NAME), live_words(&manifest), Access::Write)?;
     // Readers beside the writer before this one must look again.
     live.store(LIVE_SESSION, 0);
-    let context = context(options, &disk, &manifest, &key, live.clone(), Access::Write);
-    let (shards, reports) = open_shards(&context, &dir, &manifest, options)?;
+    let context = context(options, host, &manifest, &key, live.clone(), Access::Write);
+    let (shards, reports) = open_shards(&context, &dir, &manifest, options, host.threads)?;
     let session = u64::from_le_bytes(random()?) | 1;
     live.store(LIVE_SESSION, session);
     let recovery = RecoveryReport {
@@ -277,13 +331,16 @@ fn open_locked(
         needs_recovery: false,
     };
     let durability = durability(options, &manifest);
-    let workers = Workers::channels();
+    let workers = host.threads.then(Workers::channels);
+    let helpers = if host.threads { shards.len().saturating_sub(1).min(7) } else { 0 };
     let core = Arc::new(Core {
-        committer: Committer::new(Arc::clone(&shards), shards.len().saturating_sub(1).min(7)),
+        committer: Committer::new(Arc::clone(&shards), helpers),
         disk,
         dir,
         key,
-        background: workers.background(),
+        background: workers
+            .as_ref()
+            .map_or_else(|| Arc::new(Inline) as Arc<dyn Background>, Workers::background),
         shards,
         durability,
         access: Access::Write,
@@ -294,8 +351,11 @@ fn open_locked(
         pages: AtomicU64::new(0),
         manifest,
     });
-    workers.start(&core, options.clock_jump_max)?;
-    Ok(Store(Arc::new(Inner { core, workers: Some(workers), recovery, lock: Mutex::new(Some(lock)) })))
+    match &workers {
+        Some(workers) => workers.start(&core, &host.clock, options.clock_jump_max)?,
+        None => start(&core),
+    }
+    Ok(Store(Arc::new(Inner { core, workers, recovery, lock: Mutex::new(Some(lock)) })))
 }
 
 /// Opens all shards, several at a time: recovery waits for the disk.
@@ -304,6 +364,7 @@ fn open_shards(
     dir: &Path,
     manifest: &StoreManifest,
     options: &Options,
+    threads: bool,
 ) -> Result<(Arc<[Arc<Shard>]>, Vec<ShardRecovery>)> {
     let open_one = |number: u16| {
         let (id, dir) = (ShardId::new(number), shard_dir(dir, number));
@@ -311,18 +372,22 @@ fn open_shards(
         Ok::<_, Error>((Arc::new(Shard::new(id, context.clone(), dir, opened)), report))
     };
     let numbers: Vec<u16> = (0..manifest.shards).collect();
-    let opened: Vec<Result<(Arc<Shard>, ShardRecovery)>> = std::thread::scope(|scope| {
-        let threads: Vec<_> = numbers
-            .chunks(numbers.len().div_ceil(8))
-            .map(|chunk| {
-                scope.spawn(move || chunk.iter().map(|number| open_one(*number)).collect::<Vec<_>>())
-            })
-            .collect();
-        threads
-            .into_iter()
-            .flat_map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
-            .collect()
-    });
+    let together = || {
+        std::thread::scope(|scope| {
+            let threads: Vec<_> = numbers
+                .chunks(numbers.len().div_ceil(8))
+                .map(|chunk| {
+                    scope.spawn(move || chunk.iter().map(|number| open_one(*number)).collect::<Vec<_>>())
+                })
+                .collect();
+            threads
+                .into_iter()
+                .flat_map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+                .collect()
+        })
+    };
+    let opened: Vec<Result<(Arc<Shard>, ShardRecovery)>> =
+        if threads { together() } else { numbers.iter().map(|number| open_one(*number)).collect() };
     let mut shards = Vec::with_capacity(opened.len());
     let mut reports = Vec::with_capacity(opened.len());
     for shard in opened {
@@ -333,7 +398,8 @@ fn open_shards(
     Ok((shards.into(), reports))
 }
 
-fn open_reader(options: &Options, disk: Arc<dyn Disk>, dir: PathBuf) -> Result<Store> {
+fn open_reader(options: &Options, host: &Host, dir: PathBuf) -> Result<Store> {
+    let disk = Arc::clone(&host.disk);
     let (manifest, key) = read_identity(&*disk, &dir)?;
     let key = Arc::new(key);
     let live = disk.shared_words(&dir.join(LIVE_NAME), live_words(&manifest), Access::Read);
@@ -351,7 +417,7 @@ fn open_reader(options: &Options, disk: Arc<dyn Disk>, dir: PathBuf) -> Result<S
         true => Extent::Published(live.load(live_word(id))),
         false => Extent::Durable,
     };
-    let context = context(options, &disk, &manifest, &key, live.clone(), Access::Read);
+    let context = context(options, host, &manifest, &key, live.clone(), Access::Read);
     let mut shards = Vec::new();
     let mut needs_recovery = false;
     for number in 0..manifest.shards {

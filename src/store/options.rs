@@ -4,7 +4,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::Store;
+use super::open::Host;
 use crate::error::{Error, ErrorKind, Result};
+use crate::io::real::RealDisk;
 use crate::segment::create::{SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN};
 use crate::shard::recovery::Repair;
 
@@ -154,7 +156,7 @@ impl Options {
     /// As [`Store::open`], and [`InvalidOption`](ErrorKind::InvalidOption).
     pub fn open(self, path: impl Into<PathBuf>) -> Result<Store> {
         self.check()?;
-        super::open::open(&self, path.into())
+        super::open::open(&self, &Host::machine(RealDisk), path.into())
     }
 
     /// Makes a new store in a directory that is empty or not there.
@@ -165,7 +167,7 @@ impl Options {
     /// system says.
     pub fn create_new(self, path: impl Into<PathBuf>) -> Result<Store> {
         self.check()?;
-        super::open::create_new(&self, path.into())
+        super::open::create_new(&self, &Host::machine(RealDisk), path.into())
     }
 
     /// A new store in memory, gone with its last clone.

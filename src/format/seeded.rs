@@ -1,0 +1,36 @@
+//! Bugs on purpose, for tests that show that other tests would notice them. Exists in tests only.
+
+use std::cell::Cell;
+
+/// A bug that a test can switch on in its own thread.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Bug {
+    /// A record's checksum is not compared.
+    ChecksumIgnored,
+    /// A waiter is told that its record is durable before anything was synced.
+    AcknowledgedBeforeSync,
+    /// A torn atomic group is taken for whole.
+    GroupIgnored,
+    /// Opening after a crash goes on in the epoch that was.
+    EpochKept,
+    /// What survived in the cache serves without being copied and synced.
+    CacheTrusted,
+    /// A failed sync is forgotten.
+    SyncErrorForgotten,
+    /// What lies below the durable floor may be cut off.
+    FloorIgnored,
+}
+
+thread_local! {
+    static SEEDED: Cell<Option<Bug>> = const { Cell::new(None) };
+}
+
+/// Whether this thread has the bug.
+pub(crate) fn has(bug: Bug) -> bool {
+    SEEDED.get() == Some(bug)
+}
+
+/// Switches a bug on in this thread, or all of them off.
+pub(crate) fn seed(bug: Option<Bug>) {
+    SEEDED.set(bug);
+}

@@ -1,0 +1,437 @@
+//! A store on a disk that fails on purpose, and beside it a plain list of what it must hold.
+//!
+//! Everything that a crash may and may not take is said in [`Rig::verify`].
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use crate::error::{Error, ErrorKind};
+use crate::event::{Action, Category, Details, EventId, EventView, Level, NewEvent, RequestId, UserId};
+use crate::io::clock::tests::ManualClock;
+use crate::io::faulty::FaultyDisk;
+use crate::query::Order;
+use crate::store::open::{self, Host};
+use crate::store::{Durability, Options, Receipt, Store};
+
+/// What a workload does next.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Step {
+    Append {
+        user: Option<u8>,
+        bytes: usize,
+        durability: Durability,
+    },
+    /// Events of all users in turn.
+    Batch {
+        count: usize,
+        bytes: usize,
+    },
+    Atomic {
+        user: u8,
+        count: usize,
+        bytes: usize,
+    },
+    Flush,
+    /// What the background does for a shard that is idle.
+    NoteFloor,
+    /// Takes a page of each user in both orders and keeps the cursors.
+    Page,
+    /// Closes the store and opens it again.
+    Reopen,
+    /// Drops the store without closing it, the page cache stays, and opens it again.
+    KillAndReopen,
+}
+
+/// An event that was handed in and not refused.
+#[derive(Clone, Debug)]
+pub(super) struct Entry {
+    marker: String,
+    user: Option<u8>,
+    /// Its atomic group: the first one's place in the list, and how many there are.
+    group: (usize, usize),
+    leaf: Vec<u8>,
+    id: EventId,
+    epoch: u32,
+}
+
+/// A cursor that somebody kept.
+#[derive(Clone, Debug)]
+struct Held {
+    user: u8,
+    order: Order,
+    cursor: String,
+    /// The place in the list of the last event on its page.
+    at: usize,
+    /// That event was lost, and so was everything from here on.
+    lost_from: Option<usize>,
+}
+
+/// A store with one shard, its disk, and what it must hold.
+#[derive(Debug)]
+pub(super) struct Rig {
+    pub(super) disk: FaultyDisk,
+    pub(super) options: Options,
+    pub(super) store: Option<Store>,
+    clock: Arc<ManualClock>,
+    pub(super) log: Vec<Entry>,
+    /// How many of them are known to survive a power cut.
+    pub(super) durable: usize,
+    next: usize,
+    held: Vec<Held>,
+    /// Which event was at (epoch, sequence), ever.
+    places: BTreeMap<(u32, u64), String>,
+    lost_ids: Vec<EventId>,
+}
+
+pub(super) const USERS: u8 = 3;
+
+fn user_id(user: u8) -> UserId<'static> {
+    UserId::new(format!("user {user}")).unwrap()
+}
+
+fn leaf_marker(leaf: &[u8]) -> String {
+    EventView::parse(leaf).unwrap().request_id().unwrap().unwrap().to_owned()
+}
+
+impl Rig {
+    /// A new store, all of it durable.
+    pub(super) fn new(durability: Durability) -> Self {
+        let mut rig = Self::unmade(durability);
+        rig.open().unwrap();
+        rig
+    }
+
+    /// A disk with nothing on it, not even the store.
+    pub(super) fn unmade(durability: Durability) -> Self {
+        let options = Options::new()
+            .shards(1)
+            .segment_bytes_max(1 << 20)
+            .durability(durability)
+            .create_if_missing(true);
+        let clock = Arc::new(ManualClock::default());
+        clock.wall_micros.store(1_700_000_000_000_000, Ordering::Relaxed);
+        Self {
+            disk: FaultyDisk::default(),
+            options,
+            store: None,
+            clock,
+            log: Vec::new(),
+            durable: 0,
+            next: 0,
+            held: Vec::new(),
+            places: BTreeMap::new(),
+            lost_ids: Vec::new(),
+        }
+    }
+
+    /// The same store on what a crash left of the disk.
+    pub(super) fn on(&self, disk: FaultyDisk) -> Self {
+        Self {
+            disk,
+            options: self.options.clone(),
+            store: None,
+            clock: Arc::clone(&self.clock),
+            log: self.log.clone(),
+            durable: self.durable,
+            next: self.next,
+            held: self.held.clone(),
+            places: self.places.clone(),
+            lost_ids: self.lost_ids.clone(),
+        }
+    }
+
+    pub(super) fn dir() -> PathBuf {
+        PathBuf::from("data/trail")
+    }
+
+    /// Opens the store, or makes it where there is none.
+    pub(super) fn open(&mut self) -> Result<(), Error> {
+        self.clock.wall_micros.fetch_add(1_000_000, Ordering::Relaxed);
+        let host = Host {
+            disk: Arc::new(self.disk.clone()),
+            clock: Arc::clone(&self.clock) as Arc<_>,
+            threads: false,
+        };
+        self.store = Some(open::open(&self.options, &host, Self::dir())?);
+        Ok(())
+    }
+
+    pub(super) fn store(&self) -> &Store {
+        self.store.as_ref().unwrap()
+    }
+
+    /// Ends the store as a kill does: nothing more reaches the disk. The disk is as after a kill.
+    pub(super) fn kill(&mut self) {
+        let after = self.disk.after_kill();
+        self.disk.inject(crate::io::faulty::Fault::ErrorsForEver, 0);
+        self.store = None;
+        self.disk = after;
+    }
+
+    fn event(&mut self, user: Option<u8>, bytes: usize) -> (String, NewEvent<'static>) {
+        self.clock.wall_micros.fetch_add(1000, Ordering::Relaxed);
+        let marker = format!("event-{}", self.next);
+        self.next += 1;
+        // The content differs from event to event, so that no torn page looks whole by chance.
+        let text = marker.repeat(bytes / marker.len() + 1);
+        let details = Details::from_value(&serde_json::json!({ "text": text[..bytes] })).unwrap();
+        let builder = NewEvent::builder(Action::new("crash.tested").unwrap())
+            .category(Category::System)
+            .level(Level::Info)
+            .request_id(RequestId::new(marker.clone()).unwrap())
+            .details(details);
+        let builder = match user {
+            Some(user) => builder.user(user_id(user)),
+            None => builder,
+        };
+        (marker, builder.build().unwrap())
+    }
+
+    /// Notes events that the store has taken.
+    fn took(&mut self, events: Vec<(String, Option<u8>)>, receipts: &[Receipt], grouped: bool) {
+        let view = self.store().0.core.shards[0].view();
+        let first = self.log.len();
+        let count = receipts.len();
+        for (place, ((marker, user), receipt)) in events.into_iter().zip(receipts).enumerate() {
+            let sequence = receipt.sequence.get();
+            let epoch = receipt.epoch.get();
+            assert_eq!(sequence, (first + place) as u64, "the shard's sequence is dense");
+            let other = self.places.insert((epoch, sequence), marker.clone());
+            assert_eq!(other, None, "{marker} has the receipt of another event");
+            assert!(!self.lost_ids.contains(&receipt.id), "an id was given out twice");
+            let leaf = view.leaf(sequence).unwrap().to_vec();
+            assert_eq!(leaf_marker(&leaf), marker);
+            let group = if grouped { (first, count) } else { (first + place, 1) };
+            self.log.push(Entry { marker, user, group, leaf, id: receipt.id, epoch });
+        }
+    }
+
+    /// Does a step. Says what went wrong; what was refused is not in the list.
+    pub(super) fn step(&mut self, step: Step) -> Result<(), Error> {
+        match step {
+            Step::Append { user, bytes, durability } => self.append(user, bytes, durability),
+            Step::Batch { count, bytes } => self.batch(count, bytes),
+            Step::Atomic { user, count, bytes } => self.atomic(user, count, bytes),
+            Step::Flush => {
+                let published = self.log.len();
+                self.store().flush()?;
+                self.durable = published;
+                Ok(())
+            }
+            Step::NoteFloor => {
+                self.store().0.core.shards[0].note_floor();
+                Ok(())
+            }
+            Step::Page => {
+                self.hold_cursors();
+                Ok(())
+            }
+            Step::Reopen => {
+                self.store().close()?;
+                self.durable = self.log.len();
+                self.store = None;
+                self.open()
+            }
+            Step::KillAndReopen => {
+                // The disk stays itself, so that operations are counted on.
+                self.abandon();
+                self.open()?;
+                self.durable = self.log.len();
+                Ok(())
+            }
+        }
+    }
+
+    /// Drops the store so that its closing reaches nothing.
+    fn abandon(&mut self) {
+        if let Some(store) = self.store.take() {
+            store.0.core.closed.store(true, Ordering::Release);
+        }
+    }
+
+    fn append(&mut self, user: Option<u8>, bytes: usize, durability: Durability) -> Result<(), Error> {
+        let (marker, event) = self.event(user, bytes);
+        // In two halves, so that an event whose sync failed is known by its receipt, too.
+        let pending = self.store().append_nowait(&event)?;
+        self.took(vec![(marker, user)], &[pending.receipt()], false);
+        if durability.waits() || self.store().durability().waits() {
+            pending.wait()?;
+            self.durable = self.log.len();
+        }
+        Ok(())
+    }
+
+    fn batch(&mut self, count: usize, bytes: usize) -> Result<(), Error> {
+        let users = (0..count).map(|place| u8::try_from(place % 4).ok().filter(|user| *user < USERS));
+        let (names, events): (Vec<_>, Vec<_>) = users
+            .map(|user| {
+                let (marker, event) = self.event(user, bytes);
+                ((marker, user), event)
+            })
+            .unzip();
+        match self.store().append_batch(&events) {
+            Ok(receipts) => {
+                self.took(names, &receipts, false);
+                if self.store().durability().waits() {
+                    self.durable = self.log.len();
+                }
+                Ok(())
+            }
+            Err(error) => {
+                let stored: Vec<Receipt> =
+                    error.receipts.iter().copied().map_while(|receipt| receipt).collect();
+                assert_eq!(stored.len(), error.stored(), "what was stored is a prefix");
+                self.took(names, &stored, false);
+                Err(error.error)
+            }
+        }
+    }
+
+    fn atomic(&mut self, user: u8, count: usize, bytes: usize) -> Result<(), Error> {
+        let (names, events): (Vec<_>, Vec<_>) = (0..count)
+            .map(|_| {
+                let (marker, event) = self.event(Some(user), bytes);
+                ((marker, Some(user)), event)
+            })
+            .unzip();
+        let before = self.store().0.core.shards[0].view().end();
+        match self.store().append_atomic(&events) {
+            Ok(receipts) => {
+                self.took(names, &receipts, true);
+                if self.store().durability().waits() {
+                    self.durable = self.log.len();
+                }
+                Ok(())
+            }
+            Err(error) if error.kind() == ErrorKind::OutcomeUnknown => {
+                self.took_without_receipts(names, before);
+                Err(error)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// An atomic group whose sync failed is there all the same.
+    fn took_without_receipts(&mut self, names: Vec<(String, Option<u8>)>, before: u64) {
+        let view = self.store().0.core.shards[0].view();
+        let first = self.log.len();
+        assert_eq!(first as u64, before);
+        let count = names.len();
+        for (place, (marker, user)) in names.into_iter().enumerate() {
+            let leaf = view.leaf((first + place) as u64).unwrap().to_vec();
+            let id = EventView::parse(&leaf).unwrap().id();
+            assert_eq!(leaf_marker(&leaf), marker);
+            let epoch = view.epoch();
+            self.places.insert((epoch, (first + place) as u64), marker.clone());
+            self.log.push(Entry { marker, user, group: (first, count), leaf, id, epoch });
+        }
+    }
+
+    fn hold_cursors(&mut self) {
+        for user in 0..USERS {
+            for order in [Order::Newest, Order::Oldest] {
+                let page = self.store().user_log(&user_id(user)).order(order).limit(2).page().unwrap();
+                let Some(cursor) = page.end_cursor() else { continue };
+                let last = page.iter().last().unwrap().unwrap().sequence();
+                let at = usize::try_from(last).unwrap();
+                self.held.push(Held { user, order, cursor, at, lost_from: None });
+            }
+        }
+    }
+
+    /// What must be visible while the store is open, whatever has failed: everything that was taken.
+    pub(super) fn verify_open(&self) {
+        let view = self.store().0.core.shards[0].view();
+        assert_eq!(view.end(), self.log.len() as u64, "everything that was taken is visible, nothing else");
+        for (sequence, entry) in (0..).zip(&self.log) {
+            assert_eq!(view.leaf(sequence).unwrap(), entry.leaf, "{} is byte-identical", entry.marker);
+        }
+        for user in 0..USERS {
+            self.verify_user(user);
+        }
+        for held in &self.held {
+            self.verify_cursor(held);
+        }
+        for entry in &self.log {
+            let found = self.store().event(entry.id).unwrap().unwrap();
+            assert_eq!(found.request_id(), Some(entry.marker.as_str()));
+        }
+        for id in &self.lost_ids {
+            assert!(self.store().event(*id).unwrap().is_none(), "a lost event's id leads to another");
+        }
+    }
+
+    fn verify_user(&self, user: u8) {
+        let expected: Vec<&str> = self.of_user(user, |_| true);
+        let page = self.store().user_log(&user_id(user)).order(Order::Oldest).limit(500).page().unwrap();
+        let events = page.to_events().unwrap();
+        let found: Vec<&str> = events.iter().filter_map(|event| event.request_id()).collect();
+        assert_eq!(found, expected, "the log of user {user}");
+        for (place, event) in (0..).zip(&events) {
+            assert_eq!(event.user_sequence(), Some(place), "user sequences are dense");
+        }
+        assert_eq!(self.store().user_count(&user_id(user)).unwrap(), expected.len() as u64);
+    }
+
+    fn of_user(&self, user: u8, chosen: impl Fn(usize) -> bool) -> Vec<&str> {
+        let entries = self.log.iter().enumerate();
+        entries
+            .filter(|(place, entry)| entry.user == Some(user) && chosen(*place))
+            .map(|(_, entry)| entry.marker.as_str())
+            .collect()
+    }
+
+    /// A cursor neither repeats nor skips what survived.
+    fn verify_cursor(&self, held: &Held) {
+        let mut expected = self.of_user(held.user, |place| match (held.order, held.lost_from) {
+            (Order::Newest, None) => place < held.at,
+            (Order::Newest, Some(lost_from)) => place < lost_from,
+            (Order::Oldest, None) => place > held.at,
+            (Order::Oldest, Some(lost_from)) => place >= lost_from,
+        });
+        if held.order == Order::Newest {
+            expected.reverse();
+        }
+        let query = self.store().user_log(&user_id(held.user)).order(held.order).limit(500);
+        let events = query.cursor(&held.cursor).page().unwrap().to_events().unwrap();
+        let found: Vec<&str> = events.iter().filter_map(|event| event.request_id()).collect();
+        assert_eq!(found, expected, "behind {held:?}");
+    }
+
+    /// After a crash: the store, opened again, holds what it must, and the list is what the store holds.
+    ///
+    /// `all` if nothing may be lost: the process was killed, the machine goes on.
+    pub(super) fn verify(&mut self, all: bool) {
+        let view = self.store().0.core.shards[0].view();
+        let survived = usize::try_from(view.end()).unwrap();
+        assert!(survived <= self.log.len(), "{survived} events, of {} that were handed in", self.log.len());
+        assert!(survived >= self.durable, "{survived} events, though {} were durable", self.durable);
+        assert!(!all || survived == self.log.len(), "{survived} of {} survived a kill", self.log.len());
+        let lost = self.log.split_off(survived);
+        if let Some(newest) = lost.iter().map(|entry| entry.epoch).max() {
+            assert!(view.epoch() > newest, "events of epoch {newest} were lost, now it is {}", view.epoch());
+        }
+        for entry in &self.log {
+            let (first, count) = entry.group;
+            assert!(first + count <= survived, "the group of {} was torn", entry.marker);
+        }
+        self.lost_ids.extend(lost.iter().map(|entry| entry.id));
+        for held in &mut self.held {
+            let bound = held.lost_from.map_or(survived, |from| from.min(survived));
+            if held.lost_from.is_some() || held.at >= survived {
+                held.lost_from = Some(bound);
+            }
+        }
+        // What opening found is durable from now on.
+        self.durable = survived;
+        drop(view);
+        self.verify_open();
+        self.store().check().unwrap();
+    }
+}
+
+/// Interval durability that no test waits for.
+pub(super) const LATER: Durability = Durability::Interval(Duration::from_secs(3600));
