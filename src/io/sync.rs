@@ -115,41 +115,24 @@ tail! {
 
 #[cfg(all(test, loom))]
 mod loom_tests {
+    use super::primitives::AtomicU64;
     use super::*;
-    use loom::cell::UnsafeCell;
     use loom::sync::Arc;
     use loom::thread;
 
-    /// Two records of one byte: bytes, then the mapping's tail, then the count, as the writer of a shard does it.
+    /// Two records of one word, its loads and stores ordered by nothing but the tails: bytes, then the mapping's tail, then the count, as the writer of a shard does it.
     struct Log {
-        bytes: [UnsafeCell<u8>; 2],
+        bytes: [AtomicU64; 2],
         published: ByteTail,
         count: CountTail,
         durable: CountTail,
-    }
-
-    #[expect(unsafe_code, reason = "loom's cells find every access that nothing orders")]
-    mod bytes {
-        use super::{Log, UnsafeCell};
-        // SAFETY: that nobody reads a byte while it is written is what the model checks.
-        unsafe impl Sync for Log {}
-
-        pub(super) fn store(cell: &UnsafeCell<u8>, byte: u8) {
-            // SAFETY: as above.
-            cell.with_mut(|byte_at| unsafe { *byte_at = byte });
-        }
-
-        pub(super) fn load(cell: &UnsafeCell<u8>) -> u8 {
-            // SAFETY: as above.
-            cell.with(|byte_at| unsafe { *byte_at })
-        }
     }
 
     #[test]
     fn loom_a_reader_sees_whole_records_alone() {
         loom::model(|| {
             let log = Arc::new(Log {
-                bytes: [UnsafeCell::new(0), UnsafeCell::new(0)],
+                bytes: [AtomicU64::new(0), AtomicU64::new(0)],
                 published: ByteTail::new(0),
                 count: CountTail::new(0),
                 durable: CountTail::new(0),
@@ -157,7 +140,7 @@ mod loom_tests {
             let writer = Arc::clone(&log);
             let writing = thread::spawn(move || {
                 for (record, end) in [(0, 1), (1, 2)] {
-                    bytes::store(&writer.bytes[record], 7);
+                    writer.bytes[record].store(7, Ordering::Relaxed);
                     writer.published.publish(end);
                     writer.count.publish(end as u64);
                 }
@@ -169,7 +152,7 @@ mod loom_tests {
             let published = log.published.get();
             assert!(published as u64 >= count, "the bytes are published before they are counted");
             for record in 0..usize::try_from(count).unwrap() {
-                assert_eq!(bytes::load(&log.bytes[record]), 7);
+                assert_eq!(log.bytes[record].load(Ordering::Relaxed), 7);
             }
             writing.join().unwrap();
         });

@@ -1,1 +1,98 @@
-//! Bugs on purpose.
+//! Bugs on purpose: each must be noticed by what the other tests run, or those tests prove nothing.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use super::faults::{damage_below_the_floor, fail_at};
+use super::power::{crash_at, places, workload};
+use super::rig::{LATER, Rig};
+use crate::format::seeded::{Bug, seed};
+use crate::io::faulty::{Damage, Dice, Fault, Kind, Lies};
+use crate::store::Durability;
+
+const TRIES: u64 = 200;
+
+/// Whether one of many tries fails with the bug, and does not without it.
+fn is_noticed(bug: Option<Bug>, lies: Lies, attempt: impl Fn(Lies, &mut Dice)) -> bool {
+    for number in 0..TRIES {
+        let fails = |bug, lies| {
+            seed(bug);
+            let attempt = AssertUnwindSafe(|| attempt(lies, &mut Dice(number)));
+            let outcome = catch_unwind(attempt);
+            seed(None);
+            outcome.is_err()
+        };
+        if fails(bug, lies) {
+            assert!(!fails(None, Lies::default()), "try {number} fails without the bug, too");
+            return true;
+        }
+    }
+    false
+}
+
+/// Whether the power cuts of a workload notice it.
+fn power_cuts_notice(bug: Option<Bug>, lies: Lies, durability: Durability) -> bool {
+    let steps = workload();
+    let places = places(&mut Rig::new(durability), &steps);
+    is_noticed(bug, lies, |lies, dice| {
+        let rig = Rig::new(durability);
+        rig.disk.lie(lies);
+        let damage = [Damage::Nothing, Damage::Random, Damage::Random][dice.below(3)];
+        crash_at(rig, &steps, places[dice.below(places.len())], damage, dice.next());
+    })
+}
+
+/// Whether syncs that fail once notice it.
+fn sync_errors_notice(bug: Bug) -> bool {
+    let mut counting = Rig::new(Durability::Durable);
+    places(&mut counting, &workload());
+    let trace = counting.disk.trace();
+    let syncs: Vec<usize> = (0..trace.len()).filter(|place| trace[*place] == Kind::SyncData).collect();
+    is_noticed(Some(bug), Lies::default(), |_, dice| {
+        fail_at(Fault::ErrorOnce, syncs[dice.below(syncs.len())], dice);
+    })
+}
+
+#[test]
+fn a_sync_that_does_nothing_is_noticed() {
+    assert!(power_cuts_notice(None, Lies { sync_data: true, sync_dir: false }, Durability::Durable));
+}
+
+#[test]
+fn a_directory_that_is_not_synced_is_noticed() {
+    assert!(power_cuts_notice(None, Lies { sync_data: false, sync_dir: true }, Durability::Durable));
+}
+
+#[test]
+fn a_checksum_that_is_not_compared_is_noticed() {
+    assert!(power_cuts_notice(Some(Bug::ChecksumIgnored), Lies::default(), LATER));
+}
+
+#[test]
+fn an_acknowledgement_before_the_sync_is_noticed() {
+    assert!(power_cuts_notice(Some(Bug::AcknowledgedBeforeSync), Lies::default(), Durability::Durable));
+}
+
+#[test]
+fn an_atomic_group_that_is_torn_is_noticed() {
+    assert!(power_cuts_notice(Some(Bug::GroupIgnored), Lies::default(), LATER));
+}
+
+#[test]
+fn an_epoch_that_does_not_move_is_noticed() {
+    assert!(power_cuts_notice(Some(Bug::EpochKept), Lies::default(), LATER));
+}
+
+#[test]
+fn trust_in_the_cache_is_noticed() {
+    assert!(sync_errors_notice(Bug::CacheTrusted));
+}
+
+#[test]
+fn a_sync_error_that_is_forgotten_is_noticed() {
+    assert!(sync_errors_notice(Bug::SyncErrorForgotten));
+}
+
+#[test]
+fn damage_below_the_floor_that_is_cut_off_is_noticed() {
+    assert!(is_noticed(Some(Bug::FloorIgnored), Lies::default(), |_, _| damage_below_the_floor()));
+}

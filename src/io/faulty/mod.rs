@@ -11,20 +11,20 @@
 //!
 //! Stores on it have no threads. Must not know what is in a file.
 
+mod model;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use memmap2::MmapMut;
 use parking_lot::Mutex;
 
 use super::mmap::{Memory, SegmentMap, SharedWords};
-use super::{Access, Disk, DiskFile, LockGuard, Mode, parent};
+use super::{Access, Disk, DiskFile, LockGuard, Mode};
 use crate::error::{Error, ErrorKind, Result};
-
-const PAGE: usize = 4096;
-const SECTOR: usize = 512;
+pub(crate) use model::{Damage, Dice};
+use model::{Inode, NameChange, Names, memory_of, pages};
 
 /// What goes wrong, at the operation whose number is named (from 0) or from it on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -35,7 +35,7 @@ pub(crate) enum Fault {
     ErrorOnce,
     /// The same from there on.
     ErrorsForEver,
-    /// From there on nothing that takes space succeeds, until [`FaultyDisk::free_space`].
+    /// From there on nothing that takes space succeeds, until [`FaultyDisk::heal`].
     NoSpace,
     /// Half of a write happens, then an error.
     ShortWrite,
@@ -76,201 +76,6 @@ impl Kind {
     }
 }
 
-/// A small generator of numbers (`SplitMix64`): the same seed, the same damage.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Dice(pub(crate) u64);
-
-impl Dice {
-    pub(crate) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    pub(crate) fn below(&mut self, bound: usize) -> usize {
-        usize::try_from(self.next() % bound.max(1) as u64).unwrap()
-    }
-
-    fn chance(&mut self, percent: usize) -> bool {
-        self.below(100) < percent
-    }
-}
-
-#[derive(Debug)]
-struct Inode {
-    memory: Arc<Memory>,
-    /// What the disk has.
-    durable: Vec<u8>,
-    /// What the cache takes for written: `durable`, but for pages whose writing failed.
-    clean: Vec<u8>,
-    /// The length in bytes, and the length that is durable.
-    bytes: usize,
-    durable_bytes: usize,
-}
-
-fn memory_of(bytes: &[u8]) -> Arc<Memory> {
-    let mut memory = MmapMut::map_anon(bytes.len().max(1)).unwrap();
-    memory[..bytes.len()].copy_from_slice(bytes);
-    Memory::new(memory)
-}
-
-fn pages(bytes: usize) -> impl Iterator<Item = std::ops::Range<usize>> {
-    (0..bytes.div_ceil(PAGE)).map(move |page| page * PAGE..((page + 1) * PAGE).min(bytes))
-}
-
-impl Inode {
-    fn new(bytes: usize) -> Self {
-        let zeros = vec![0; bytes];
-        Self { memory: memory_of(&zeros), durable: zeros.clone(), clean: zeros, bytes, durable_bytes: 0 }
-    }
-
-    fn current(&self) -> Vec<u8> {
-        let mut bytes = self.memory.all();
-        bytes.truncate(self.bytes);
-        bytes
-    }
-
-    /// Writes dirty pages back; with `lost`, they are marked clean and nothing is written.
-    fn sync(&mut self, lost: bool) {
-        let current = self.current();
-        for page in pages(self.bytes) {
-            if current[page.clone()] != self.clean[page.clone()] {
-                self.clean[page.clone()].copy_from_slice(&current[page.clone()]);
-                if !lost {
-                    self.durable[page.clone()].copy_from_slice(&current[page]);
-                }
-            }
-        }
-        if !lost {
-            self.durable_bytes = self.bytes;
-        }
-    }
-
-    /// The kernel writes some dirty pages back on its own.
-    fn write_back(&mut self, dice: &mut Dice) {
-        if self.durable_bytes != self.bytes {
-            return;
-        }
-        let current = self.current();
-        for page in pages(self.bytes) {
-            if current[page.clone()] != self.clean[page.clone()] && dice.chance(30) {
-                self.clean[page.clone()].copy_from_slice(&current[page.clone()]);
-                self.durable[page.clone()].copy_from_slice(&current[page]);
-            }
-        }
-    }
-
-    /// What a power cut may leave of the file.
-    fn damaged(&self, mode: Damage, dice: &mut Dice) -> Vec<u8> {
-        let mut left = self.durable.clone();
-        let current = self.current();
-        for page in pages(self.bytes) {
-            if current[page.clone()] == self.clean[page.clone()] {
-                continue;
-            }
-            match mode.page(dice) {
-                0 => {}
-                1 => left[page.clone()].copy_from_slice(&current[page]),
-                _ => {
-                    for sector in page.clone().step_by(SECTOR) {
-                        let sector = sector..(sector + SECTOR).min(page.end);
-                        if dice.chance(50) {
-                            left[sector.clone()].copy_from_slice(&current[sector]);
-                        }
-                    }
-                }
-            }
-        }
-        if self.durable_bytes != self.bytes {
-            let length = match mode.page(dice) {
-                0 => self.durable_bytes.min(self.bytes),
-                1 => self.bytes,
-                _ => dice.below(self.bytes + 1),
-            };
-            left.truncate(length);
-        }
-        left
-    }
-}
-
-/// How a power cut treats what was not synced.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Damage {
-    /// Nothing of it is on the disk.
-    Nothing,
-    /// All of it is.
-    Everything,
-    /// Each page for itself is there, not there, or torn; each name for itself is there or not.
-    Random,
-}
-
-impl Damage {
-    fn page(self, dice: &mut Dice) -> usize {
-        match self {
-            Self::Nothing => 0,
-            Self::Everything => 1,
-            Self::Random => dice.below(3),
-        }
-    }
-
-    fn name(self, dice: &mut Dice) -> bool {
-        match self {
-            Self::Nothing => false,
-            Self::Everything => true,
-            Self::Random => dice.chance(50),
-        }
-    }
-}
-
-/// A change to a directory.
-#[derive(Clone, Debug)]
-enum NameChange {
-    Directory(PathBuf),
-    Set(PathBuf, u64),
-    Gone(PathBuf),
-    Rename(PathBuf, PathBuf, u64),
-}
-
-impl NameChange {
-    fn directory(&self) -> &Path {
-        match self {
-            Self::Directory(path) | Self::Set(path, _) | Self::Gone(path) | Self::Rename(_, path, _) => {
-                parent(path)
-            }
-        }
-    }
-}
-
-#[derive(Clone, Debug, Default)]
-struct Names {
-    files: BTreeMap<PathBuf, u64>,
-    directories: BTreeSet<PathBuf>,
-}
-
-impl Names {
-    fn apply(&mut self, change: &NameChange) {
-        match change {
-            NameChange::Directory(path) => drop(self.directories.insert(path.clone())),
-            NameChange::Set(path, inode) => drop(self.files.insert(path.clone(), *inode)),
-            NameChange::Gone(path) => drop(self.files.remove(path)),
-            NameChange::Rename(from, to, inode) => {
-                self.files.remove(from);
-                self.files.insert(to.clone(), *inode);
-            }
-        }
-    }
-
-    /// Whether the path can be reached from the directory that the test began with.
-    fn reachable(&self, path: &Path) -> bool {
-        path.ancestors()
-            .skip(1)
-            .filter(|dir| !dir.as_os_str().is_empty())
-            .all(|dir| self.directories.contains(dir))
-    }
-}
-
 #[derive(Debug, Default)]
 struct State {
     inodes: BTreeMap<u64, Inode>,
@@ -278,12 +83,11 @@ struct State {
     durable_names: Names,
     /// Changes of names since their directory was synced, in order.
     pending: Vec<NameChange>,
-    fault: Option<(Fault, usize)>,
+    faults: Vec<(Fault, usize)>,
     lies: Lies,
     write_back: Option<Dice>,
     trace: Vec<Kind>,
     stopped: bool,
-    full: bool,
     locked: bool,
 }
 
@@ -313,27 +117,29 @@ impl State {
         if let Some(mut dice) = self.write_back
             && kind != Kind::Look
         {
-            self.inodes.values_mut().for_each(|inode| inode.write_back(&mut dice));
+            if dice.below(8) == 0 {
+                self.inodes.values_mut().for_each(|inode| inode.write_back(&mut dice));
+            }
             self.write_back = Some(dice);
         }
         let error = || io::Error::from_raw_os_error(5);
-        match self.fault {
-            Some((Fault::Crash, at)) if at == number => {
+        let struck = self.faults.iter().find(|(fault, at)| match fault {
+            Fault::ErrorsForEver | Fault::NoSpace => *at <= number,
+            _ => *at == number,
+        });
+        match struck.copied() {
+            None => Verdict::Go,
+            Some((Fault::Crash, _)) => {
                 self.stopped = true;
                 Verdict::Fail(io::Error::other("the machine stops"), Happens::InCache)
             }
-            Some((Fault::ErrorOnce, at)) if at == number => Verdict::Fail(error(), Happens::Nothing),
-            Some((Fault::ErrorsForEver, at)) if at <= number => Verdict::Fail(error(), Happens::Nothing),
-            Some((Fault::ShortWrite, at)) if at == number => Verdict::Fail(error(), Happens::Half),
-            Some((Fault::Phantom, at)) if at == number => Verdict::Fail(error(), Happens::All),
-            Some((Fault::NoSpace, at)) if at <= number => {
-                self.full |= at == number;
-                if self.full && kind.takes_space() {
-                    return Verdict::Fail(io::Error::from_raw_os_error(28), Happens::Nothing);
-                }
-                Verdict::Go
+            Some((Fault::ErrorOnce | Fault::ErrorsForEver, _)) => Verdict::Fail(error(), Happens::Nothing),
+            Some((Fault::ShortWrite, _)) => Verdict::Fail(error(), Happens::Half),
+            Some((Fault::Phantom, _)) => Verdict::Fail(error(), Happens::All),
+            Some((Fault::NoSpace, _)) if kind.takes_space() => {
+                Verdict::Fail(io::Error::from_raw_os_error(28), Happens::Nothing)
             }
-            _ => Verdict::Go,
+            Some((Fault::NoSpace, _)) => Verdict::Go,
         }
     }
 
@@ -376,19 +182,32 @@ impl FaultyDisk {
     pub(crate) fn inject(&self, fault: Fault, at: usize) {
         let mut state = self.0.lock();
         state.trace.clear();
-        state.fault = Some((fault, at));
+        state.faults = vec![(fault, at)];
+    }
+
+    /// Lets this go wrong, too.
+    pub(crate) fn inject_also(&self, fault: Fault, at: usize) {
+        self.0.lock().faults.push((fault, at));
     }
 
     /// Nothing goes wrong any more; what was lost stays lost.
     pub(crate) fn heal(&self) {
-        let mut state = self.0.lock();
-        state.fault = None;
-        state.full = false;
+        self.0.lock().faults.clear();
     }
 
-    /// There is room again.
-    pub(crate) fn free_space(&self) {
-        self.heal();
+    /// Flips a bit of every file whose name ends like this: in the cache and on the disk. No store is open.
+    pub(crate) fn flip_bit(&self, name_end: &str, offset: usize) {
+        let mut state = self.0.lock();
+        let named = state.names.files.iter().filter(|(path, _)| path.to_string_lossy().ends_with(name_end));
+        let numbers: Vec<u64> = named.map(|(_, number)| *number).collect();
+        for number in numbers {
+            let Some(inode) = state.inodes.get_mut(&number) else { continue };
+            let mut bytes = inode.current();
+            bytes[offset] ^= 1;
+            inode.memory = memory_of(&bytes);
+            inode.durable[offset] ^= 1;
+            inode.clean[offset] ^= 1;
+        }
     }
 
     /// The disk lies from now on.
