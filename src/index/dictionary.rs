@@ -46,7 +46,7 @@ impl Dictionary {
 
     /// All names in the order of their codes.
     pub(crate) fn names(&self) -> Vec<String> {
-        self.names.read().in_order.iter().map(|name| name.to_string()).collect()
+        self.names.read().in_order.iter().map(ToString::to_string).collect()
     }
 
     /// About the bytes that it takes.

@@ -148,13 +148,13 @@ impl TailIndex {
     /// Adds a user's first posting in this segment. `false` if there is no room, which the sizes rule out.
     #[must_use]
     pub(crate) fn insert(&self, user: Fingerprint, count_before: u64, posting: Posting) -> bool {
-        let used = self.used.load(Ordering::Relaxed);
-        let slot = low_half(used);
+        let taken = self.used.load(Ordering::Relaxed);
+        let slot = low_half(taken);
         let at = slot as usize * SLOT_WORDS;
         let stored = self.slots.set(at, count_before)
             && self.slots.set(at + 1, pack(1, NO_BLOCK))
             && self.slots.set(at + 2, pack_posting(posting));
-        self.used.store(used + 1, Ordering::Relaxed);
+        self.used.store(taken + 1, Ordering::Relaxed);
         // The map's lock orders the slot before any reader that finds it.
         self.users.insert(user, slot);
         stored
@@ -276,11 +276,6 @@ impl TailUser<'_> {
     /// How many the user has in it.
     pub(crate) fn count(&self) -> u32 {
         self.count
-    }
-
-    /// The ordinal of the newest.
-    pub(crate) fn last_ordinal(&self) -> u32 {
-        self.tail.posting(self.slot, self.newest, self.count - 1).ordinal
     }
 
     /// Offers the postings in the range that pass the selection to the sink.

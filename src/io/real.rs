@@ -208,7 +208,7 @@ fn allocate_whole(file: &File, bytes: u64) -> io::Result<()> {
     match rustix::fs::fallocate(file, FallocateFlags::empty(), 0, bytes) {
         Ok(()) => Ok(()),
         Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => {
-            let zeros = [0; 1 << 16];
+            let zeros = [0; 1 << 14];
             let mut offset = 0;
             while offset < bytes {
                 let length = (bytes - offset).min(zeros.len() as u64);

@@ -46,23 +46,14 @@ impl Filter {
         put(&self.statuses.iter().map(|status| status.code()).collect::<Vec<_>>());
         for names in [&self.actions, &self.services] {
             put(&(names.len() as u64).to_le_bytes());
-            names.iter().for_each(|name| put(name.as_bytes()));
+            for name in names {
+                put(name.as_bytes());
+            }
         }
         for bound in [self.since, self.until] {
             put(bound.map(i64::to_le_bytes).as_ref().map_or(&[], |bytes| bytes));
         }
         route_hash(&text)
-    }
-
-    /// Whether every event passes.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.levels.is_empty()
-            && self.categories.is_empty()
-            && self.statuses.is_empty()
-            && self.actions.is_empty()
-            && self.services.is_empty()
-            && self.since.is_none()
-            && self.until.is_none()
     }
 
     /// The filter in the codes of a source.

@@ -148,7 +148,13 @@ impl Shard {
             sealed: false,
         });
         if let Err(error) = self.write_manifest(&changed) {
-            // It may have reached the disk: an entry without a file would look like damage, so the file stays.
+            if error.kind() == ErrorKind::StorageFull {
+                // The old manifest stands, so nobody knows the file: its space is of more use to others.
+                let _ = self.context.disk.remove(file.path());
+            } else {
+                // The new manifest may stand. Its entry needs its file, and the number must not be used again.
+                manifest.next_segment = changed.next_segment;
+            }
             return Err(error);
         }
         *manifest = changed;
@@ -196,7 +202,7 @@ impl Shard {
         let run = self.write_run(&frozen, &times)?;
         self.mark_sealed(segment.header().segment)?;
         let _ = segment.map().publish_up_to(segment.map().len());
-        let sealed = Arc::new(segment.into_sealed(footer));
+        let sealed = Arc::new(segment.with_footer(footer));
         self.change_view(|view| {
             for slot in &mut view.segments {
                 if slot.base() == sealed.base() {

@@ -19,7 +19,7 @@ use arc_swap::ArcSwap;
 use crossbeam_utils::CachePadded;
 use parking_lot::{Condvar, Mutex};
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind};
 use crate::format::keys::IndexKey;
 use crate::format::manifest::ShardManifest;
 use crate::ids::ShardId;

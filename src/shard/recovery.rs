@@ -256,19 +256,19 @@ impl Opening<'_> {
         let mut bad = false;
         let mut place = None;
         for segment in found {
-            if !bad {
-                end = segment.scan.end() - segment.scan.open_group;
-                // A segment whose records don't continue the one before shows them as lying beyond a hole; then the
-                // damage is where that one stopped, if there is anything.
-                bad = segment.scan.beyond.is_some() || segment.scan.open_group > 0;
-                if place.is_none_or(|place: &Found| !place.scan.dirty) || segment.scan.count() > 0 {
-                    place = Some(segment);
-                }
-                if bad {
-                    lost_end = segment.scan.beyond.max(Some(segment.scan.end()));
-                }
-            } else {
+            if bad {
                 lost_end = lost_end.max(segment.scan.beyond);
+                continue;
+            }
+            end = segment.scan.end() - segment.scan.open_group;
+            // A segment whose records don't continue the one before shows them as lying beyond a hole; then the damage
+            // is where that one stopped, if there is anything.
+            bad = segment.scan.beyond.is_some() || segment.scan.open_group > 0;
+            if place.is_none_or(|place: &Found| !place.scan.dirty) || segment.scan.count() > 0 {
+                place = Some(segment);
+            }
+            if bad {
+                lost_end = segment.scan.beyond.max(Some(segment.scan.end()));
             }
         }
         if floor > end && self.repair == Repair::No {
@@ -437,25 +437,26 @@ impl Opening<'_> {
             let message = format!("the shard ends at {base} instead of {end} after recovery");
             return Err(Error::corruption(active.segment.path(), 0, message));
         }
-        let writer = self.writer(&active, end, last_recorded_at)?;
+        let writer = writer(&active, end, last_recorded_at)?;
         let rollbacks: Arc<[Rollback]> = manifest.rollbacks.clone().into();
         let view = ShardView { shard: self.shard, segments, sources, rollbacks };
         Ok(Opened { view, manifest, writer: Some(writer), frozen: tails, durable: end, users_total })
     }
+}
 
-    /// The slot must say that the segment is in use before the first record is written: a clean one is trusted.
-    fn writer(&self, active: &Frozen, end: u64, last_recorded_at: i64) -> Result<Writer> {
-        active.segment.write_slot(end, false)?;
-        active.segment.file().sync_data()?;
-        let appender = active.segment.appender().ok_or_else(|| {
-            Error::at(ErrorKind::Io, active.segment.path(), "the segment has a writer already")
-        })?;
-        Ok(Writer::new(
-            appender,
-            Arc::clone(&active.segment),
-            Arc::clone(&active.tail),
-            last_recorded_at,
-            active.users_total,
-        ))
-    }
+/// The slot must say that the segment is in use before the first record is written: a clean one is trusted.
+fn writer(active: &Frozen, end: u64, last_recorded_at: i64) -> Result<Writer> {
+    active.segment.write_slot(end, false)?;
+    active.segment.file().sync_data()?;
+    let appender = active
+        .segment
+        .appender()
+        .ok_or_else(|| Error::at(ErrorKind::Io, active.segment.path(), "the segment has a writer already"))?;
+    Ok(Writer::new(
+        appender,
+        Arc::clone(&active.segment),
+        Arc::clone(&active.tail),
+        last_recorded_at,
+        active.users_total,
+    ))
 }

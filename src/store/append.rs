@@ -192,7 +192,7 @@ impl Store {
         core.before_append(shard)?;
         let user = user.map(|user| core.key.fingerprint(user.as_str().as_bytes()));
         let placed = shard.append_atomic(&*core.background, events, user)?;
-        let receipts: Vec<Receipt> = placed.into_iter().map(|placed| core.receipt(shard, placed)).collect();
+        let receipts: Vec<Receipt> = placed.into_iter().map(|placed| receipt(shard, placed)).collect();
         if let Some(last) = receipts.last().filter(|_| core.durability.waits()) {
             core.committer.wait_durable(shard, last.sequence.get() + 1)?;
         }
@@ -241,23 +241,12 @@ impl Core {
         self.before_append(shard)?;
         let incoming = self.incoming(event);
         let placed = shard.append(&*self.background, incoming)?;
-        Ok(self.receipt(shard, placed))
+        Ok(receipt(shard, placed))
     }
 
     fn incoming<'e, 'a>(&self, event: &'e NewEvent<'a>) -> Incoming<'e, 'a> {
         let user = event.user_id().map(|user| self.key.fingerprint(user.as_str().as_bytes()));
         Incoming { event, user }
-    }
-
-    fn receipt(&self, shard: &Shard, placed: Placed) -> Receipt {
-        Receipt {
-            id: placed.id,
-            shard: shard.id,
-            sequence: placed.sequence,
-            user_sequence: placed.user_sequence,
-            recorded_at: placed.recorded_at,
-            epoch: Epoch::new(shard.epoch()),
-        }
     }
 
     /// Stores the events shard by shard; says up to where each shard must be durable.
@@ -279,7 +268,7 @@ impl Core {
             let incoming = places.iter().map(|place| self.incoming(&events[*place]));
             let outcome = shard.append_batch(&*self.background, incoming, &mut placed);
             for (place, placed) in places.iter().zip(&placed) {
-                receipts[*place] = Some(self.receipt(shard, *placed));
+                receipts[*place] = Some(receipt(shard, *placed));
             }
             if let Some(last) = placed.last() {
                 ends.push((Arc::clone(shard), last.sequence.get() + 1));
@@ -287,6 +276,17 @@ impl Core {
             outcome?;
         }
         Ok(ends)
+    }
+}
+
+fn receipt(shard: &Shard, placed: Placed) -> Receipt {
+    Receipt {
+        id: placed.id,
+        shard: shard.id,
+        sequence: placed.sequence,
+        user_sequence: placed.user_sequence,
+        recorded_at: placed.recorded_at,
+        epoch: Epoch::new(shard.epoch()),
     }
 }
 

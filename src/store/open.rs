@@ -115,8 +115,8 @@ fn create(options: &Options, disk: Arc<dyn Disk>, dir: PathBuf) -> Result<Store>
     let lock = disk.lock(&dir.join(LOCK_NAME))?;
     let store_id: [u8; 16] = random()?;
     let name = options.name.clone().unwrap_or_else(|| {
-        let id: String = store_id.iter().take(6).map(|byte| format!("{byte:02x}")).collect();
-        format!("usertrail-{id}")
+        let [a, b, c, d, ..] = store_id;
+        format!("usertrail-{:08x}", u32::from_be_bytes([a, b, c, d]))
     });
     let durability = options.durability.unwrap_or_default();
     let interval = match durability {
@@ -298,13 +298,15 @@ fn open_locked(
     Ok(Store(Arc::new(Inner { core, workers: Some(workers), recovery, lock: Mutex::new(Some(lock)) })))
 }
 
+type Shards = Arc<[Arc<Shard>]>;
+
 /// Opens all shards, several at a time: recovery waits for the disk.
 fn open_shards(
     context: &Context,
     dir: &Path,
     manifest: &StoreManifest,
     options: &Options,
-) -> Result<(Arc<[Arc<Shard>]>, Vec<ShardRecovery>)> {
+) -> Result<(Shards, Vec<ShardRecovery>)> {
     let open_one = |number: u16| {
         let (id, dir) = (ShardId::new(number), shard_dir(dir, number));
         let (opened, report) = recovery::open(context, &dir, id, options.repair)?;
@@ -347,9 +349,8 @@ fn open_reader(options: &Options, disk: Arc<dyn Disk>, dir: PathBuf) -> Result<S
         }
     };
     let session = live.load(LIVE_SESSION);
-    let extent = |id| match running && session != 0 {
-        true => Extent::Published(live.load(live_word(id))),
-        false => Extent::Durable,
+    let extent = |id| {
+        if running && session != 0 { Extent::Published(live.load(live_word(id))) } else { Extent::Durable }
     };
     let context = context(options, &disk, &manifest, &key, live.clone(), Access::Read);
     let mut shards = Vec::new();
