@@ -134,8 +134,8 @@ impl Disk for MemoryDisk {
         Ok(Box::new(MemoryLock(Arc::clone(&self.locked))))
     }
 
-    fn is_locked(&self, _path: &Path) -> Result<bool> {
-        Ok(self.locked.load(Ordering::Acquire))
+    fn keep_writers_away(&self, path: &Path) -> Result<Option<Box<dyn LockGuard>>> {
+        Ok(self.lock(path).ok())
     }
 
     fn shared_words(&self, path: &Path, words: usize, access: Access) -> Result<SharedWords> {

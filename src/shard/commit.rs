@@ -112,6 +112,8 @@ impl Committer {
         let mut state = self.state.lock();
         loop {
             if let Some(outcome) = outcome(shard, end) {
+                // This thread may have been woken to lead: then another one must.
+                self.hand_on(&state);
                 return outcome;
             }
             if state.leading {
@@ -134,7 +136,9 @@ impl Committer {
     /// Syncs everything that was published before the call.
     pub(crate) fn flush(&self) -> Result<()> {
         let ends: Vec<u64> = self.shards.iter().map(|shard| shard.published()).collect();
-        self.shards.iter().zip(ends).try_for_each(|(shard, end)| self.wait_durable(shard, end))
+        // A poisoned shard must not keep the others from being synced.
+        let outcomes = self.shards.iter().zip(ends).map(|(shard, end)| self.wait_durable(shard, end));
+        outcomes.fold(Ok(()), Result::and)
     }
 
     /// Whether the record before `end` is durable; if not, the waker is woken when a commit has ended.
@@ -156,13 +160,16 @@ impl Committer {
         state.leading = false;
         let done = parity(state.begun);
         self.finished[done].notify_all();
-        // Those who came too late for this commit need one of them to lead the next.
-        let next = parity(state.begun + 1);
-        if state.waiting[next] > 0 {
-            self.finished[next].notify_one();
-        }
         for waker in state.wakers.drain(..) {
             waker.wake();
+        }
+    }
+
+    /// Those who came too late for the last commit need one of them to lead the next.
+    fn hand_on(&self, state: &State) {
+        let next = parity(state.begun + 1);
+        if !state.leading && state.waiting[next] > 0 {
+            self.finished[next].notify_one();
         }
     }
 

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::recovery::{open_listed, open_sealed, read_manifest};
+use super::recovery::{Repair, open_listed, open_sealed, read_manifest};
 use super::replay::replay;
 use super::view::{ShardView, Source};
 use super::{Context, Opened, Shard};
@@ -44,7 +44,7 @@ pub(crate) enum Extent {
 /// Says also whether records above the durable floor were left out, which a recovery would make readable.
 pub(crate) fn open(context: &Context, dir: &Path, shard: ShardId, extent: Extent) -> Result<(Opened, bool)> {
     let manifest = read_manifest(context, dir, shard)?;
-    let sealed = open_sealed(context, dir, shard, &manifest)?;
+    let sealed = open_sealed(context, dir, shard, &manifest, Repair::No)?;
     let unsealed: Vec<_> = manifest.segments.iter().filter(|entry| !entry.sealed).collect();
     let mut opened = Vec::new();
     let mut floor = sealed.end;
@@ -103,19 +103,46 @@ fn catch_up(context: &Context, segment: &Segment, tail: &TailIndex, bound: u64) 
             at + record::record_bytes(segment.leaf_at(last, at)?.len())
         }
     };
-    // The writer has published these bytes; how far, only the records themselves say.
-    let _ = segment.map().publish_up_to(segment.map().len());
+    // Where the published records end, only they say, and behind them the writer is writing: so they are found in copies,
+    // and their bytes are lent from the mapping only once they are known to be records.
     let mut offsets = Vec::new();
+    let mut window = Window::default();
     while segment.base() + ordinal + (offsets.len() as u64) < bound {
-        let bytes = segment.map().get_from(offset).unwrap_or_default();
+        let bytes = window.at(segment, offset)?;
         let Ok((_, leaf)) = record::verify(bytes, segment.salt(), offset as u64) else { break };
         offsets.push(u32::try_from(offset).unwrap_or(u32::MAX));
         offset += record::record_bytes(leaf.len());
     }
+    let _ = segment.map().publish_up_to(offset);
     let replayed = replay(&context.key, segment, tail, ordinal, &offsets)?;
     ordinal += offsets.len() as u64;
     debug_assert_eq!(ordinal, segment.published(), "every record that was found is published");
     Ok(replayed.new_users)
+}
+
+/// A piece of a segment's file, copied.
+#[derive(Default)]
+struct Window {
+    begin: usize,
+    bytes: Vec<u8>,
+}
+
+/// How much is copied at a time: many records, and at least the longest one.
+const WINDOW_BYTES: usize = 1 << 18;
+
+impl Window {
+    /// The bytes from `offset` on: a whole record, if there is one.
+    fn at(&mut self, segment: &Segment, offset: usize) -> Result<&[u8]> {
+        let longest = record::record_bytes(record::LEAF_BYTES_MAX);
+        let file_bytes = segment.map().len();
+        let wanted = offset.saturating_add(longest).min(file_bytes);
+        if offset < self.begin || wanted > self.begin + self.bytes.len() {
+            self.begin = offset.min(file_bytes);
+            self.bytes.resize(WINDOW_BYTES.min(file_bytes - self.begin), 0);
+            segment.file().read_exact_at(self.begin as u64, &mut self.bytes)?;
+        }
+        Ok(self.bytes.get(offset - self.begin..).unwrap_or_default())
+    }
 }
 
 impl Shard {

@@ -3,19 +3,17 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use super::sealed::write_run;
 use super::view::Source;
-use super::{Frozen, Job, Shard};
+use super::{Job, Shard};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::located;
 use crate::format::manifest::{SegmentEntry, ShardManifest};
 use crate::format::record::record_bytes;
-use crate::format::run::Dictionaries;
 use crate::format::segment::{Header, RECORDS_START};
-use crate::index::builder::{RunBuilder, RunScope, UserPostings};
-use crate::index::run::Run;
 use crate::io::{Access, DiskFile, Mode, replace_file};
-use crate::segment::create::{SEGMENT_BYTES_MIN, create_file, log_path, new_salt, run_path};
-use crate::segment::seal::seal;
+use crate::segment::create::{SEGMENT_BYTES_MIN, create_file, log_path, new_salt};
+use crate::segment::seal::{Sealing, seal};
 
 /// How far ahead of the tail pages are made present. Small enough that few of them are synced as zeros first, large
 /// enough for 25 ms at 80 MB/s.
@@ -193,13 +191,13 @@ impl Shard {
         let _sealing = self.sealing.lock();
         let Some(frozen) = self.frozen.lock().first().cloned() else { return Ok(()) };
         let segment = &frozen.segment;
-        let (footer, times) = seal(segment, frozen.users_total).inspect_err(|error| {
+        let Sealing { footer, times, .. } = seal(segment, frozen.users_total).inspect_err(|error| {
             // Records may be among what the sync lost. A full disk can't be the cause: the space was allocated.
             if error.kind() != ErrorKind::Corruption {
                 self.set_poisoned(error);
             }
         })?;
-        let run = self.write_run(&frozen, &times)?;
+        let run = write_run(&self.context, &self.dir, segment, &frozen.tail, &times)?;
         self.mark_sealed(segment.header().segment)?;
         let _ = segment.map().publish_up_to(segment.map().len());
         let sealed = Arc::new(segment.with_footer(footer));
@@ -224,47 +222,6 @@ impl Shard {
         // A courtesy to people with editors; the bytes are durable and published already.
         let _ = sealed.file().set_read_only();
         Ok(())
-    }
-
-    /// Writes the run of a full segment; none if no event in it has a user.
-    fn write_run(&self, frozen: &Frozen, times: &[i64]) -> Result<Option<Arc<Run>>> {
-        let segment = &frozen.segment;
-        let path = run_path(&self.dir, segment.header().segment);
-        let mut users = frozen.tail.users();
-        if users.is_empty() {
-            return Ok(None);
-        }
-        users.sort_unstable_by_key(|(user, _)| *user);
-        let scope = RunScope {
-            store_id: self.context.store_id,
-            shard: self.id.get(),
-            base: segment.base(),
-            records: segment.published(),
-            salt: segment.salt().0,
-            time_base: times.first().copied().unwrap_or_default(),
-        };
-        let mut builder = RunBuilder::new(scope, users.len());
-        let mut user_times = Vec::new();
-        for (user, slot) in users {
-            let postings = frozen.tail.sealed_user(slot);
-            let count_before = postings.count_before();
-            let postings = postings.postings();
-            user_times.clear();
-            user_times.extend(
-                postings
-                    .iter()
-                    .map(|posting| times.get(posting.ordinal as usize).copied().unwrap_or_default()),
-            );
-            builder.push(UserPostings { user, count_before, postings: &postings, times: &user_times })?;
-        }
-        let dictionaries =
-            Dictionaries { actions: frozen.tail.actions.names(), services: frozen.tail.services.names() };
-        let bytes = builder.finish(&dictionaries)?;
-        replace_file(&*self.context.disk, &path, &bytes, Mode::Shared)?;
-        let file = self.context.disk.open(&path, Access::Read)?;
-        let map = file.map(0, file.len(), Access::Read)?;
-        map.advise_random();
-        Ok(Some(Arc::new(Run::open(&path, map)?)))
     }
 
     fn mark_sealed(&self, id: u64) -> Result<()> {

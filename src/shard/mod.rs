@@ -8,6 +8,7 @@ pub(crate) mod follow;
 pub(crate) mod maintain;
 pub(crate) mod recovery;
 pub(crate) mod replay;
+pub(crate) mod sealed;
 pub(crate) mod view;
 pub(crate) mod writer;
 

@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use super::maintain::MANIFEST_NAME;
 use super::replay::replay;
+use super::sealed::{open_run, remake_footer, remake_run};
 use super::view::{ShardView, Source};
 use super::writer::Writer;
 use super::{Context, Frozen, Opened};
@@ -22,10 +23,9 @@ use crate::format::manifest::{MANIFEST_BYTES_MAX, Rollback, SegmentEntry, ShardM
 use crate::format::record::{self, Envelope};
 use crate::format::segment::{Header, RECORDS_START};
 use crate::ids::ShardId;
-use crate::index::run::Run;
 use crate::index::tail::TailIndex;
 use crate::io::{Access, DiskFile, Mode, TEMPORARY_SUFFIX, replace_file, temporary_name};
-use crate::segment::create::{create_file, log_path, new_salt, read_header, run_path};
+use crate::segment::create::{create_file, log_path, new_salt, read_header};
 use crate::segment::scan::{Scan, scan};
 use crate::segment::seal::read_footer;
 use crate::segment::{Segment, map_file};
@@ -52,7 +52,8 @@ pub struct ShardRecovery {
 pub(crate) enum Repair {
     /// Damage below the durable floor is refused.
     No,
-    /// Such a segment is rolled back to its first bad record too; the damaged file is kept under another name.
+    /// An unsealed segment is rolled back to its first bad record too; the damaged file is kept under another name.
+    /// What a sealed one has beside its records is made anew from them.
     RollBack,
 }
 
@@ -100,7 +101,7 @@ pub(crate) fn open(
     let mut manifest = read_manifest(context, dir, shard)?;
     remove_orphans(context, dir, &manifest)?;
     let opening = Opening { context, dir, shard, repair };
-    let sealed = open_sealed(context, dir, shard, &manifest)?;
+    let sealed = open_sealed(context, dir, shard, &manifest, repair)?;
     let found = opening.scan_unsealed(&manifest, sealed.end)?;
     let decision = opening.decide(&found, sealed.end)?;
     let report = opening.settle(&mut manifest, &found, &decision)?;
@@ -180,57 +181,37 @@ pub(crate) fn open_sealed(
     dir: &Path,
     shard: ShardId,
     manifest: &ShardManifest,
+    repair: Repair,
 ) -> Result<Sealed> {
     let mut sealed = Sealed { last_recorded_at: i64::MIN, ..Sealed::default() };
     for entry in manifest.segments.iter().filter(|entry| entry.sealed) {
-        let (file, header) = open_listed(context, dir, shard, entry)?;
-        let footer = read_footer(&*file, header.salt)?;
+        let (mut file, header) = open_listed(context, dir, shard, entry)?;
+        let footer = match read_footer(&*file, header.salt) {
+            Err(error) if repair == Repair::RollBack && error.kind() == ErrorKind::Corruption => {
+                file = remake_footer(context, &file, header, sealed.end, sealed.users_total)?;
+                read_footer(&*file, header.salt)?
+            }
+            footer => footer?,
+        };
         if !sealed.segments.is_empty() && footer.base != sealed.end {
             let message = format!("the segment begins at {} instead of {}", footer.base, sealed.end);
             return Err(Error::corruption(file.path(), 0, message));
         }
         let map = map_file(&file, file.len(), Access::Read)?;
         let segment = Arc::new(Segment::sealed(file, map, header, footer));
-        if let Some(run) = open_run(context, dir, entry, &segment)? {
-            sealed.sources.push(Source::Run(Arc::new(run)));
-        }
+        let run = match open_run(context, dir, &segment, repair) {
+            Err(error) if repair == Repair::RollBack && error.kind() == ErrorKind::Corruption => {
+                remake_run(context, dir, &segment)?
+            }
+            run => run?,
+        };
+        sealed.sources.extend(run.map(Source::Run));
         sealed.end = segment.end();
         sealed.users_total = footer.users_total;
         sealed.last_recorded_at = footer.recorded_max_micros;
         sealed.segments.push(segment);
     }
     Ok(sealed)
-}
-
-/// Opens a sealed segment's run; a segment whose events are all without a user has none.
-fn open_run(context: &Context, dir: &Path, entry: &SegmentEntry, segment: &Segment) -> Result<Option<Run>> {
-    let path = run_path(dir, entry.id);
-    if !context.disk.exists(&path)? {
-        let mut with_user = false;
-        // Rare: such a segment is all system events. Its records say so; a lost file does not pass for it.
-        segment.verify(|leaf| {
-            let view = crate::event::EventView::parse(leaf);
-            with_user |= view.is_ok_and(|view| view.user_sequence().is_some());
-            Ok(())
-        })?;
-        if with_user {
-            return Err(Error::corruption(&path, 0, "the index run is missing"));
-        }
-        return Ok(None);
-    }
-    let file = context.disk.open(&path, Access::Read)?;
-    let map = file.map(0, file.len(), Access::Read)?;
-    map.advise_random();
-    let run = Run::open(&path, map)?;
-    let header = run.header();
-    let belongs = header.store_id == context.store_id
-        && header.shard == segment.header().shard
-        && (header.base, header.records) == (segment.base(), segment.published())
-        && header.salt == segment.salt().0;
-    if !belongs {
-        return Err(Error::corruption(&path, 0, "the index run belongs to another segment"));
-    }
-    Ok(Some(run))
 }
 
 impl Opening<'_> {

@@ -45,28 +45,27 @@ pub(crate) fn replay(
             return Err(Error::corruption(segment.path(), offset as u64, "more records than there can be"));
         }
         let leaf = segment.leaf_at(ordinal, offset)?;
-        let (recorded_at, new_user) = index_record(key, tail, segment, ordinal, leaf)?;
-        sum.recorded_max_micros = sum.recorded_max_micros.max(recorded_at);
-        sum.new_users += u64::from(new_user);
+        let event = index_record(key, tail, segment, ordinal, leaf)?;
+        sum.recorded_max_micros = sum.recorded_max_micros.max(event.recorded_at().as_micros());
+        sum.new_users += u64::from(event.user_sequence() == Some(0));
         segment.publish(ordinal + 1);
     }
     Ok(sum)
 }
 
-/// Indexes a record; says when it was recorded, microseconds, and whether it is its user's first.
-fn index_record(
+/// Indexes a record of `segment`.
+pub(super) fn index_record<'l>(
     key: &IndexKey,
     tail: &TailIndex,
     segment: &Segment,
     ordinal: u64,
-    leaf: &[u8],
-) -> Result<(i64, bool)> {
+    leaf: &'l [u8],
+) -> Result<EventView<'l>> {
     let offset = segment.offset_of(ordinal).unwrap_or_default() as u64;
     let damaged = |message: String| Error::corruption(segment.path(), offset, message);
     let view = EventView::parse(leaf).map_err(|error| damaged(error.to_string()))?;
-    let recorded_at = view.recorded_at().as_micros();
     let (Some(user), Some(user_sequence)) = (view.user_id_bytes(), view.user_sequence()) else {
-        return Ok((recorded_at, false));
+        return Ok(view);
     };
     let action = view.action().map_err(|error| damaged(error.to_string()))?;
     let service = view.service().map_err(|error| damaged(error.to_string()))?;
@@ -89,5 +88,5 @@ fn index_record(
     if !stored {
         return Err(damaged("the segment has more records than it can hold".to_owned()));
     }
-    Ok((recorded_at, user_sequence == 0))
+    Ok(view)
 }

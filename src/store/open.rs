@@ -339,7 +339,9 @@ fn open_reader(options: &Options, disk: Arc<dyn Disk>, dir: PathBuf) -> Result<S
     let (manifest, key) = read_identity(&*disk, &dir)?;
     let key = Arc::new(key);
     let live = disk.shared_words(&dir.join(LIVE_NAME), live_words(&manifest), Access::Read);
-    let running = disk.is_locked(&dir.join(LOCK_NAME))?;
+    // Held until everything is open: nobody begins to write below a reader that looks for the end of the log.
+    let writers_away = disk.keep_writers_away(&dir.join(LOCK_NAME))?;
+    let running = writers_away.is_none();
     // Without the file nobody has written here: then there is nothing to follow.
     let live = match live {
         Ok(live) => live,
@@ -382,6 +384,7 @@ fn open_reader(options: &Options, disk: Arc<dyn Disk>, dir: PathBuf) -> Result<S
         manifest,
     });
     let recovery = RecoveryReport { shards: Vec::new(), needs_recovery };
+    drop(writers_away);
     Ok(Store(Arc::new(Inner { core, workers: None, recovery, lock: Mutex::new(None) })))
 }
 
