@@ -13,7 +13,7 @@ use crate::format::cursor::UserLogCursor;
 use crate::format::keys::IndexKey;
 use crate::ids::Fingerprint;
 use crate::index::{Candidate, Direction, Range};
-use crate::shard::view::{ShardView, Source};
+use crate::shard::view::{Reading, ShardView, Source};
 
 /// What is asked.
 #[derive(Debug)]
@@ -35,11 +35,8 @@ struct Start {
 }
 
 /// Makes the page.
-pub(crate) fn user_log(
-    view: Arc<ShardView>,
-    key: &Arc<IndexKey>,
-    request: &UserLogRequest<'_>,
-) -> Result<Page> {
+pub(crate) fn user_log(reading: &Reading, key: &Arc<IndexKey>, request: &UserLogRequest<'_>) -> Result<Page> {
+    let view = &reading.view;
     let user = key.fingerprint(request.user_id.as_bytes());
     let cursor = UserLogCursor {
         oldest_first: request.order == Order::Oldest,
@@ -51,10 +48,11 @@ pub(crate) fn user_log(
     };
     let start = match request.cursor {
         None => Start { user_sequence: None, sequence: None },
-        Some(token) => start_of(token, key, &cursor, &view)?,
+        Some(token) => start_of(token, key, &cursor, view)?,
     };
     let mut gathering = Gathering {
-        view: &view,
+        reading,
+        view,
         request,
         start,
         places: Vec::with_capacity(request.limit.min(128) + 1),
@@ -67,7 +65,8 @@ pub(crate) fn user_log(
     places.truncate(request.limit);
     let records_read = records_asked + places.iter().filter(|place| !place.read).count() as u64;
     let places: Vec<Place> = places.into_iter().map(|found| found.place).collect();
-    verify(&view, request.user_id, &places)?;
+    verify(view, request.user_id, &places)?;
+    let view = Arc::clone(view);
     Ok(Page { view, key: Arc::clone(key), places, has_more, limit: request.limit, records_read, cursor })
 }
 
@@ -103,6 +102,7 @@ struct Found {
 }
 
 struct Gathering<'g> {
+    reading: &'g Reading,
     view: &'g ShardView,
     request: &'g UserLogRequest<'g>,
     start: Start,
@@ -137,7 +137,7 @@ impl Gathering<'_> {
     fn visit(&mut self, source: &Source, user: Fingerprint) -> Result<ControlFlow<()>> {
         match source {
             Source::Tail(tail, segment) => {
-                let Some(found) = tail.user(user, segment.published()) else {
+                let Some(found) = tail.user(user, self.reading.visible(segment)) else {
                     return Ok(ControlFlow::Continue(()));
                 };
                 let Some(range) = self.range(found.count_before(), found.count()) else {

@@ -197,6 +197,8 @@ impl Shard {
                 self.set_poisoned(error);
             }
         })?;
+        // Every earlier segment is sealed, so everything up to here is synced.
+        self.tell_durable(segment.end());
         let run = write_run(&self.context, &self.dir, segment, &frozen.tail, &times)?;
         self.mark_sealed(segment.header().segment)?;
         let _ = segment.map().publish_up_to(segment.map().len());

@@ -35,6 +35,8 @@ const LIVE_NAME: &str = "LIVE";
 
 /// The word of the live file that says that its shards' words are valid: the writer's session.
 const LIVE_SESSION: usize = 0;
+/// The word of the live file that is not zero where readers see durable records only.
+const LIVE_READERS_WAIT: usize = 1;
 
 /// What opening a store had to do.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
@@ -240,6 +242,7 @@ fn context(
         store_id: manifest.store_id,
         segment_bytes_max: manifest.segment_bytes_max,
         sync_ahead: durability(options, manifest).waits(),
+        readers_wait: access == Access::Write && durability(options, manifest).waits(),
         unsynced_bytes_max: options.unsynced_bytes_max / u64::from(manifest.shards),
         live,
         access,
@@ -268,6 +271,7 @@ fn open_locked(
     let context = context(options, &disk, &manifest, &key, live.clone(), Access::Write);
     let (shards, reports) = open_shards(&context, &dir, &manifest, options)?;
     let session = u64::from_le_bytes(random()?) | 1;
+    live.store(LIVE_READERS_WAIT, u64::from(context.readers_wait));
     live.store(LIVE_SESSION, session);
     let recovery = RecoveryReport {
         shards: reports
@@ -352,7 +356,7 @@ fn open_reader(options: &Options, disk: Arc<dyn Disk>, dir: PathBuf) -> Result<S
     };
     let session = live.load(LIVE_SESSION);
     let extent = |id| {
-        if running && session != 0 { Extent::Published(live.load(live_word(id))) } else { Extent::Durable }
+        if running && session != 0 { Extent::Published(tail_word(&live, id)) } else { Extent::Durable }
     };
     let context = context(options, &disk, &manifest, &key, live.clone(), Access::Read);
     let mut shards = Vec::new();
@@ -405,12 +409,17 @@ fn open_follower(
     }
 }
 
+/// The tail up to which readers of a running writer's shard may read.
+fn tail_word(live: &SharedWords, shard: ShardId) -> u64 {
+    live.load(live_word(shard) + usize::from(live.load(LIVE_READERS_WAIT) != 0))
+}
+
 impl Core {
     /// In a store opened for reading: takes in what the writer has published since.
     pub(super) fn follow(&self, shard: &Shard) -> Result<()> {
         if self.access == Access::Write {
             return Ok(());
         }
-        shard.follow(self.live.load(LIVE_SESSION), self.live.load(live_word(shard.id)))
+        shard.follow(self.live.load(LIVE_SESSION), tail_word(&self.live, shard.id))
     }
 }

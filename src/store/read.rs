@@ -114,7 +114,7 @@ impl UserLogQuery<'_> {
             limit: self.limit,
             cursor: self.cursor.as_deref(),
         };
-        let page = user_log(shard.view(), &core.key, &request)?;
+        let page = user_log(&shard.reading(), &core.key, &request)?;
         core.records_read.fetch_add(page.records_read(), Ordering::Relaxed);
         core.pages.fetch_add(1, Ordering::Relaxed);
         Ok(page)
@@ -154,7 +154,7 @@ impl Store {
         core.check_open()?;
         let shard = core.shard_of(user.as_str().as_bytes());
         core.follow(shard)?;
-        shard.view().user_count(core.key.fingerprint(user.as_str().as_bytes()))
+        shard.reading().user_count(core.key.fingerprint(user.as_str().as_bytes()))
     }
 
     /// The event with this id, if the store has it. Touches one record.
@@ -168,12 +168,12 @@ impl Store {
         let Some((shard, sequence)) = event_id::locate(&core.key, id.as_u128()) else { return Ok(None) };
         let Some(shard) = core.shards.get(usize::from(shard)) else { return Ok(None) };
         core.follow(shard)?;
-        let view = shard.view();
-        if !(view.start()..view.end()).contains(&sequence) {
+        let reading = shard.reading();
+        if !reading.sequences().contains(&sequence) {
             return Ok(None);
         }
         core.records_read.fetch_add(1, Ordering::Relaxed);
-        let leaf = view.leaf(sequence)?;
+        let leaf = reading.view.leaf(sequence)?;
         let damaged = |error: crate::event::LeafError| {
             Error::new(ErrorKind::Corruption, format!("record {sequence} of shard {}: {error}", shard.id))
         };
