@@ -1,9 +1,12 @@
 //! Names to small codes, for one segment: own actions and services. Knows no catalogue.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 
 use parking_lot::RwLock;
+
+use crate::format::keys::route_hash;
 
 /// A growing list of names with their codes.
 #[derive(Debug)]
@@ -13,9 +16,26 @@ pub(crate) struct Dictionary {
     names: RwLock<Names>,
 }
 
+/// XXH3 of the name: looked up at every append. The names are the application's own, and at most some thousands.
+#[derive(Default)]
+struct NameHasher(u64);
+
+impl Hasher for NameHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        self.0 = route_hash(bytes) ^ self.0.rotate_left(1);
+    }
+
+    // The end mark of a text, which says nothing here.
+    fn write_u8(&mut self, _: u8) {}
+}
+
 #[derive(Debug, Default)]
 struct Names {
-    codes: HashMap<Arc<str>, u16>,
+    codes: HashMap<Arc<str>, u16, BuildHasherDefault<NameHasher>>,
     in_order: Vec<Arc<str>>,
 }
 

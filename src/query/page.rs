@@ -14,7 +14,9 @@ pub(crate) struct Place {
     /// The segment's place in the view.
     pub(crate) segment: u32,
     pub(crate) ordinal: u32,
-    pub(crate) offset: usize,
+    pub(crate) offset: u32,
+    /// The record was touched already, to decide the filter.
+    pub(crate) asked: bool,
     pub(crate) user_sequence: u64,
 }
 
@@ -113,7 +115,7 @@ pub(crate) fn read(view: &ShardView, place: Place) -> Result<EventView<'_>> {
     let Some(segment) = view.segments.get(place.segment as usize) else {
         return Err(damaged(view, place, "no such segment"));
     };
-    let leaf = segment.leaf_at(u64::from(place.ordinal), place.offset)?;
+    let leaf = segment.leaf_at(u64::from(place.ordinal), place.offset as usize)?;
     let event = EventView::parse(leaf).map_err(|error| damaged(view, place, &error.to_string()))?;
     if event.user_sequence() != Some(place.user_sequence) {
         return Err(damaged(view, place, "it is not the event that the index names"));
@@ -127,5 +129,5 @@ pub(crate) fn damaged(view: &ShardView, place: Place, message: &str) -> Error {
     let path = segment.map_or(std::path::Path::new(""), |segment| segment.path());
     let base = segment.map_or(0, |segment| segment.base());
     let message = format!("record {} is damaged ({message})", base + u64::from(place.ordinal));
-    Error::corruption(path, place.offset as u64, message)
+    Error::corruption(path, u64::from(place.offset), message)
 }

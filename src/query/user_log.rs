@@ -63,8 +63,7 @@ pub(crate) fn user_log(reading: &Reading, key: &Arc<IndexKey>, request: &UserLog
     let Gathering { mut places, records_asked, .. } = gathering;
     let has_more = places.len() > request.limit;
     places.truncate(request.limit);
-    let records_read = records_asked + places.iter().filter(|place| !place.read).count() as u64;
-    let places: Vec<Place> = places.into_iter().map(|found| found.place).collect();
+    let records_read = records_asked + places.iter().filter(|place| !place.asked).count() as u64;
     verify(view, request.user_id, &places)?;
     let view = Arc::clone(view);
     Ok(Page { view, key: Arc::clone(key), places, has_more, limit: request.limit, records_read, cursor })
@@ -94,19 +93,12 @@ fn start_of(token: &str, key: &IndexKey, own: &UserLogCursor, view: &ShardView) 
     })
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Found {
-    place: Place,
-    /// The record was touched already, to decide the filter.
-    read: bool,
-}
-
 struct Gathering<'g> {
     reading: &'g Reading,
     view: &'g ShardView,
     request: &'g UserLogRequest<'g>,
     start: Start,
-    places: Vec<Found>,
+    places: Vec<Place>,
     /// Where the last record was found: the next is near.
     segment: usize,
     records_asked: u64,
@@ -189,7 +181,7 @@ impl Gathering<'_> {
                 return Ok(ControlFlow::Continue(()));
             }
         }
-        self.places.push(Found { place, read: candidate.ask });
+        self.places.push(place);
         let enough = self.places.len() > self.request.limit;
         Ok(if enough { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
     }
@@ -212,7 +204,8 @@ impl Gathering<'_> {
         Ok(Place {
             segment: u32::try_from(self.segment).unwrap_or(u32::MAX),
             ordinal: u32::try_from(ordinal).unwrap_or(u32::MAX),
-            offset,
+            offset: u32::try_from(offset).unwrap_or(u32::MAX),
+            asked: candidate.ask,
             user_sequence: candidate.user_sequence,
         })
     }

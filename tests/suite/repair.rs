@@ -81,7 +81,11 @@ fn a_damaged_or_missing_run_is_named_and_made_anew() {
         let path = dir.path().join("store");
         let refused = Store::open(&path).and_then(|store| store.check());
         let error = refused.expect_err(damage);
-        assert_eq!((error.kind(), error.path()), (ErrorKind::Corruption, Some(run.as_path())), "{damage}: {error}");
+        assert_eq!(
+            (error.kind(), error.path()),
+            (ErrorKind::Corruption, Some(run.as_path())),
+            "{damage}: {error}"
+        );
         let store = Options::new().repair(true).open(&path).unwrap();
         store.check().unwrap();
         assert_eq!(read_all(&store).unwrap(), EVENTS, "{damage}");
@@ -117,7 +121,10 @@ fn a_damaged_record_of_a_sealed_segment_is_named_and_hides_no_other() {
     let store = Store::open(&path).unwrap();
     assert_eq!(store.user_log(&user()).page().unwrap().len(), 100, "newer records are intact");
     let error = store.user_log(&user()).order(usertrail::Order::Oldest).page().unwrap_err();
-    assert_eq!((error.kind(), error.path(), error.offset()), (ErrorKind::Corruption, Some(log.as_path()), Some(4096)));
+    assert_eq!(
+        (error.kind(), error.path(), error.offset()),
+        (ErrorKind::Corruption, Some(log.as_path()), Some(4096))
+    );
     assert_eq!(store.check().unwrap_err().offset(), Some(4096));
 }
 
@@ -142,9 +149,9 @@ fn damage_below_the_floor_is_refused_and_rolled_back_on_request() {
     assert_eq!(report.epoch, 1);
     assert_eq!(read_all(&store).unwrap() as u64, EVENTS as u64 - lost);
     assert!(lost > 0);
-    let kept = fs::read_dir(&shard).unwrap().filter(|entry| {
-        entry.as_ref().unwrap().file_name().to_string_lossy().contains(".log.damaged-")
-    });
+    let kept = fs::read_dir(&shard)
+        .unwrap()
+        .filter(|entry| entry.as_ref().unwrap().file_name().to_string_lossy().contains(".log.damaged-"));
     assert_eq!(kept.count(), 1, "the damaged file is kept");
     let receipt = store.append(&event(EVENTS)).unwrap();
     assert_eq!(receipt.user_sequence.unwrap().get(), EVENTS as u64 - lost, "the numbering goes on");
