@@ -28,6 +28,8 @@ pub(crate) struct Place {
 pub struct Page {
     pub(crate) view: Arc<ShardView>,
     pub(crate) key: Arc<IndexKey>,
+    /// Whose log it is.
+    pub(crate) user_id: Arc<str>,
     pub(crate) places: Vec<Place>,
     pub(crate) has_more: bool,
     pub(crate) limit: usize,
@@ -71,7 +73,15 @@ impl Page {
     /// [`ErrorKind::Corruption`](crate::ErrorKind::Corruption), naming file and offset, in place of an event whose record
     /// is damaged.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = Result<EventView<'_>>> {
-        self.places.iter().map(|place| read(&self.view, *place))
+        // An index that is wrong must not show somebody else's event: each record says itself whose it is.
+        self.places.iter().map(|place| {
+            let event = read(&self.view, *place)?;
+            if event.user_id_bytes() == Some(self.user_id.as_bytes()) {
+                Ok(event)
+            } else {
+                Err(damaged(&self.view, *place, "it belongs to another user"))
+            }
+        })
     }
 
     /// The events, copied.

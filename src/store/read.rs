@@ -1,5 +1,6 @@
 //! Reading: a user's log, counts, an event by its id.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::{Core, Store};
@@ -23,7 +24,7 @@ pub(crate) const LIMIT_MAX: usize = 500;
 #[must_use = "a query does nothing until `page` asks it"]
 pub struct UserLogQuery<'s> {
     core: &'s Core,
-    user_id: String,
+    user_id: Arc<str>,
     filter: Filter,
     order: Order,
     limit: usize,
@@ -97,7 +98,8 @@ impl UserLogQuery<'_> {
     /// # Errors
     ///
     /// [`InvalidOption`](ErrorKind::InvalidOption) for a limit out of range,
-    /// [`InvalidCursor`](ErrorKind::InvalidCursor), [`Corruption`](ErrorKind::Corruption) naming file and offset.
+    /// [`InvalidCursor`](ErrorKind::InvalidCursor), [`Corruption`](ErrorKind::Corruption) naming file and offset of a
+    /// damaged index page. Damaged records show when the page is read.
     pub fn page(&self) -> Result<Page> {
         let core = self.core;
         core.check_open()?;
@@ -136,7 +138,7 @@ impl Store {
     pub fn user_log(&self, user: &UserId<'_>) -> UserLogQuery<'_> {
         UserLogQuery {
             core: &self.0.core,
-            user_id: user.as_str().to_owned(),
+            user_id: user.as_str().into(),
             filter: Filter::default(),
             order: Order::Newest,
             limit: LIMIT_DEFAULT,

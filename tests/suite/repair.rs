@@ -120,7 +120,8 @@ fn a_damaged_record_of_a_sealed_segment_is_named_and_hides_no_other() {
     let path = dir.path().join("store");
     let store = Store::open(&path).unwrap();
     assert_eq!(store.user_log(&user()).page().unwrap().len(), 100, "newer records are intact");
-    let error = store.user_log(&user()).order(usertrail::Order::Oldest).page().unwrap_err();
+    let oldest = store.user_log(&user()).order(usertrail::Order::Oldest).page().unwrap();
+    let error = oldest.to_events().unwrap_err();
     assert_eq!(
         (error.kind(), error.path(), error.offset()),
         (ErrorKind::Corruption, Some(log.as_path()), Some(4096))
