@@ -9,7 +9,7 @@
 
 use std::hash::{BuildHasherDefault, Hasher};
 use std::ops::ControlFlow;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering, fence};
 
 use dashmap::DashMap;
 
@@ -180,6 +180,9 @@ impl TailIndex {
         }
         let place = at + shape.head_words() + (count - shape.first_index) as usize;
         stored &= self.blocks.set(place, pack_posting(posting));
+        // A reader may see the new count before the shard publishes it: then it looks at the posting, to find that it
+        // is not published. So the posting must be there. Pairs with the fence in `counts`.
+        fence(Ordering::Release);
         stored && self.slots.set(slot.0 as usize * SLOT_WORDS + 1, pack(count + 1, newest))
     }
 
@@ -208,6 +211,8 @@ impl TailIndex {
     /// How many postings the user has here, and the newest block: one load, so that they fit each other.
     fn counts(&self, slot: Slot) -> (u32, u32) {
         let packed = self.slot_word(slot, 1);
+        // What was stored before the count is seen with it. Pairs with the fence in `push`.
+        fence(Ordering::Acquire);
         (low_half(packed), high_half(packed))
     }
 
