@@ -138,7 +138,12 @@ impl Committer {
         let ends: Vec<u64> = self.shards.iter().map(|shard| shard.published()).collect();
         // A poisoned shard must not keep the others from being synced.
         let outcomes = self.shards.iter().zip(ends).map(|(shard, end)| self.wait_durable(shard, end));
-        outcomes.fold(Ok(()), Result::and)
+        let outcome = outcomes.fold(Ok(()), Result::and);
+        // Sealing makes records durable too, and a sync outside of a commit may poison a shard: then there was nothing
+        // to commit here, and tasks that wait must be told nevertheless.
+        let wakers = std::mem::take(&mut self.state.lock().wakers);
+        wakers.into_iter().for_each(Waker::wake);
+        outcome
     }
 
     /// Whether the record before `end` is durable; if not, the waker is woken when a commit has ended.

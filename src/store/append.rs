@@ -295,3 +295,46 @@ impl std::fmt::Debug for Core {
         f.debug_struct("Core").field("dir", &self.dir).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicBool;
+    use std::task::{Wake, Waker};
+
+    use super::*;
+    use crate::event::Action;
+    use crate::{Options, UserId};
+
+    #[derive(Default)]
+    struct Woken(AtomicBool);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.store(true, Ordering::Release);
+        }
+    }
+
+    /// A segment that is sealed is synced by the sealing: nothing is left to commit for whoever waits.
+    #[test]
+    fn a_task_is_woken_though_its_event_became_durable_outside_of_a_commit() {
+        let store = Options::new().shards(1).durability(Durability::Buffered).in_memory().unwrap();
+        let core = &store.0.core;
+        let action = Action::new("auth.login").unwrap();
+        let event = NewEvent::builder(action).user(UserId::new("a").unwrap()).build().unwrap();
+        // The background commits now and then: only an event that it has not reached shows anything.
+        for round in 0..1000 {
+            let pending = store.append_nowait(&event).unwrap();
+            let end = pending.receipt().sequence.get() + 1;
+            let woken = Arc::new(Woken::default());
+            let waker = Waker::from(Arc::clone(&woken));
+            if core.committer.poll_durable(&pending.shard, end, &waker).is_some() {
+                continue;
+            }
+            pending.shard.tell_durable(end);
+            core.committer.flush().unwrap();
+            assert!(woken.0.load(Ordering::Acquire), "round {round}");
+            return;
+        }
+        panic!("the background committed every event before it could be waited for");
+    }
+}
