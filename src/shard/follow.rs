@@ -72,7 +72,9 @@ pub(crate) fn open(context: &Context, dir: &Path, shard: ShardId, extent: Extent
     let mut users_total = sealed.users_total;
     let mut end = sealed.end;
     for (file, header) in opened {
-        if end > bound {
+        // The one that is written to comes last: the reader goes on in it. What the writer has only prepared behind it
+        // would make every look at what is new open the shard again.
+        if end > bound || end == bound && matches!(view.sources.last(), Some(Source::Tail(..))) {
             break;
         }
         let map = map_file(&file, RECORDS_START, Access::Read)?;
