@@ -1,4 +1,17 @@
 //! The integration tests: one binary, a module for each subject.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test ends where something fails, in a helper too")]
 
+#[path = "suite/concurrent.rs"]
+mod concurrent;
+#[path = "suite/damage.rs"]
+mod damage;
+#[path = "suite/fixture.rs"]
+mod fixture;
+#[path = "suite/golden.rs"]
+mod golden;
+#[path = "suite/model.rs"]
+mod model;
+#[path = "suite/model_world.rs"]
+mod model_world;
 #[path = "suite/repair.rs"]
 mod repair;

@@ -35,7 +35,7 @@ fn uniform(users: u32) -> impl FnMut() -> u32 {
     let mut state = 0x2545_f491_4f6c_dd1d_u64;
     move || {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        u32::try_from((state >> 32) * u64::from(users) >> 32).unwrap()
+        u32::try_from(((state >> 32) * u64::from(users)) >> 32).unwrap()
     }
 }
 

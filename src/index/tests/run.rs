@@ -81,12 +81,12 @@ fn check_user(
     let expected = list.of(user, usize::MAX);
     let found = run.user(fingerprint(user)).unwrap();
     prop_assert_eq!(found.is_some(), !expected.is_empty());
-    let Some((found, last)) = found.zip(expected.last()) else { return Ok(()) };
+    let Some((found, newest)) = found.zip(expected.last()) else { return Ok(()) };
     prop_assert_eq!(found.count() as usize, expected.len());
     prop_assert_eq!(found.count_before(), before(user));
     let head = UserHead {
         count: before(user) + expected.len() as u64,
-        last_sequence: BASE + u64::from(last.ordinal),
+        last_sequence: BASE + u64::from(newest.ordinal),
     };
     prop_assert_eq!(found.head(), head);
     for (part, direction, wanted, limit) in questions {
