@@ -1,4 +1,8 @@
-//! The integration tests: one binary, a module for each subject.
+//! The integration tests, one module each.
 
+#[path = "suite/interop.rs"]
+mod interop;
 #[path = "suite/repair.rs"]
 mod repair;
+#[path = "suite/tidy.rs"]
+mod tidy;
