@@ -358,6 +358,21 @@ fn dead_paths(file: &str, text: &str, exists: impl Fn(&Path) -> bool) -> Vec<Str
     complaints
 }
 
+/// Tests that a document names as `file::function`, and that aren't there.
+fn dead_tests(file: &str, text: &str, read: impl Fn(&Path) -> Option<String>) -> Vec<String> {
+    let mut complaints = Vec::new();
+    for (line, text) in text.lines().enumerate() {
+        for word in text.split('`') {
+            let Some((path, name)) = word.split_once(".rs::") else { continue };
+            let source = read(Path::new(&format!("{path}.rs"))).unwrap_or_default();
+            if !source.contains(&format!("fn {name}(")) {
+                complaints.push(format!("{file}:{}: there is no test `{word}`", line + 1));
+            }
+        }
+    }
+    complaints
+}
+
 /// The project's own files with these endings: path from the root, and text.
 fn files(folders: &[&str], endings: &[&str]) -> Vec<(String, String)> {
     let mut found = Vec::new();
@@ -479,4 +494,9 @@ fn the_alarms_ring() {
     let exists = |path: &Path| path == Path::new("docs/FORMAT.md") || path == Path::new("src/lib.rs");
     let text = "[a](docs/FORMAT.md#x) [b](https://a.b/c) [c](docs/NO.md) `src/lib.rs`, src/no.rs. docs/adr/NNNN-*.md";
     assert_eq!(dead_paths("README.md", text, exists).len(), 3, "the link counts as a link and as a name");
+    let read = |path: &Path| (path == Path::new("src/a.rs")).then(|| "fn it_works() {}".to_owned());
+    assert_eq!(
+        dead_tests("a.md", "`src/a.rs::it_works`, `src/a.rs::it`, `src/b.rs::it_works`", read).len(),
+        2
+    );
 }
