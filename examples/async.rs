@@ -1,4 +1,5 @@
 //! The store in async code: nothing blocks the runtime. Run with `cargo run --example async --features async`.
+#![expect(clippy::print_stdout, reason = "an example shows what it does")]
 
 use usertrail::{AsyncStore, Durability, NewEvent, Order, SessionId, Store, UserId};
 

@@ -1,4 +1,5 @@
 //! Embedding a store: open, append, read. Run with `cargo run --example embed`.
+#![expect(clippy::print_stdout, reason = "an example shows what it does")]
 
 use usertrail::{Level, Message, NewEvent, Options, SessionId, UserId};
 

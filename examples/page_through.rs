@@ -1,6 +1,7 @@
 //! Going through a user's log page by page, with filters. Run with `cargo run --example page_through`.
 //!
 //! The cursor is text for URLs. It never expires, and neither repeats nor skips an event, whatever is appended meanwhile.
+#![expect(clippy::print_stdout, reason = "an example shows what it does")]
 
 use usertrail::{
     Action, Category, Level, Message, NewEvent, Order, SessionId, Status, Store, Timestamp, UserId,

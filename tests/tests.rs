@@ -1,4 +1,5 @@
-//! The integration tests, one module each.
+//! The integration tests: one binary, a module for each subject.
+#![cfg(test)]
 
 #[path = "suite/epochs.rs"]
 mod epochs;

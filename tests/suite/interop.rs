@@ -86,7 +86,7 @@ fn event(n: usize, user: Option<&str>) -> NewEvent<'static> {
     let addresses =
         ["203.0.113.7", "2001:db8::1", "::", "::ffff:198.51.100.9", "fe80::1:0:0:2", "1:0:0:2:0:0:0:3"];
     // Every eleventh event has nothing, every thirteenth everything.
-    let has = |bit: usize| n % 11 != 0 && (n.is_multiple_of(13) || n >> (bit % 6) & 1 == 1);
+    let has = |bit: usize| !n.is_multiple_of(11) && (n.is_multiple_of(13) || n >> (bit % 6) & 1 == 1);
     if has(0) {
         event =
             event.tenant(TenantId::new(text("tenant")).unwrap()).actor(ActorId::new(text("actor")).unwrap());
@@ -132,7 +132,7 @@ fn fill(store: &Store, events: usize) -> Vec<Receipt> {
     let mut others = Vec::new();
     let mut n = 0;
     while n < events {
-        let user = (n % 17 != 0).then(|| users[n * n % users.len()].as_str());
+        let user = (!n.is_multiple_of(17)).then(|| users[n * n % users.len()].as_str());
         match n % 50 {
             // One user's group; a batch of everybody.
             7 => {

@@ -434,7 +434,11 @@ fn nothing_speaks_of_one_machine() {
 #[test]
 fn documents_name_only_what_is_there() {
     let mut documents = files(&["docs"], &["md"]);
-    documents.extend(at_the_root().into_iter().filter(|(name, _)| name.ends_with(".md")));
+    documents.extend(
+        at_the_root()
+            .into_iter()
+            .filter(|(name, _)| Path::new(name).extension().is_some_and(|ending| ending == "md")),
+    );
     assert!(documents.len() > 5, "the documents were not found");
     let exists = |path: &Path| root().join(path).exists();
     assert_none(
