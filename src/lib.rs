@@ -29,3 +29,8 @@ pub use store::asynchronous::{AsyncStore, OwnedPage};
 pub use store::{
     BatchError, Durability, Options, Pending, Receipt, RecoveryReport, ShardStats, Stats, Store, UserLogQuery,
 };
+
+/// The examples of the README, run as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

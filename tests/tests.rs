@@ -1,17 +1,24 @@
 //! The integration tests: one binary, a module for each subject.
+#![cfg(test)]
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test ends where something fails, in a helper too")]
 
 #[path = "suite/concurrent.rs"]
 mod concurrent;
 #[path = "suite/damage.rs"]
 mod damage;
+#[path = "suite/epochs.rs"]
+mod epochs;
 #[path = "suite/fixture.rs"]
 mod fixture;
 #[path = "suite/golden.rs"]
 mod golden;
+#[path = "suite/interop.rs"]
+mod interop;
 #[path = "suite/model.rs"]
 mod model;
 #[path = "suite/model_world.rs"]
 mod model_world;
 #[path = "suite/repair.rs"]
 mod repair;
+#[path = "suite/tidy.rs"]
+mod tidy;

@@ -51,6 +51,14 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    #[test]
+    fn the_id_is_the_one_that_the_format_document_lists() {
+        let mut secret = [0; 32];
+        secret.iter_mut().zip(0..).for_each(|(byte, n)| *byte = n);
+        let id = make(&IndexKey::new(secret), 3, 1_234_567, 1_795_170_600_123_456);
+        assert_eq!(uuid::Uuid::from_u128(id).to_string(), "01a1f881-84bb-7723-a79f-5d4e8d329fc5");
+    }
+
     proptest! {
         #[test]
         fn an_id_leads_back_and_conforms(shard in 0_u16..1 << 14, sequence in 0_u64..1 << 48, micros in 0_i64..1 << 50) {

@@ -280,15 +280,13 @@ impl Opening<'_> {
     ) -> Result<ShardRecovery> {
         if !decision.clean {
             // After a crash records may be gone without a trace, so a cursor or receipt from before must not be taken
-            // for one of what is written now. After a crash during recovery the epoch is there already.
+            // for one of what is written now. Also where the last epoch began at the same place: whether something was
+            // written there since, and lost, can't be seen.
             let (first_lost, lost_end) = decision.rollback.unwrap_or((decision.end, decision.end));
-            let repeated = manifest.rollbacks.last().is_some_and(|last| last.first_lost == first_lost);
-            if !repeated {
-                let epoch = manifest.epoch() + 1;
-                let at_micros = self.context.clock.wall_micros();
-                manifest.rollbacks.push(Rollback { epoch, first_lost, lost_end, at_micros });
-                self.write_manifest(manifest)?;
-            }
+            let epoch = manifest.epoch() + 1;
+            let at_micros = self.context.clock.wall_micros();
+            manifest.rollbacks.push(Rollback { epoch, first_lost, lost_end, at_micros });
+            self.write_manifest(manifest)?;
         }
         let mut keep = manifest.segments.clone();
         let last_used = found.iter().rposition(|found| found.scan.base < decision.end).unwrap_or(0);
