@@ -121,7 +121,17 @@ impl Writer {
         Ok(UserState { user, slot: None, head })
     }
 
-    /// Stores one record, unseen by readers. There must be room.
+    /// Writes an event into the buffer for one record; returns how many bytes it takes in the log.
+    ///
+    /// Done once, before the place is known: what an event needs is then known without counting it first.
+    fn encode(&mut self, event: &NewEvent<'_>) -> usize {
+        self.record.clear();
+        record::begin(&mut self.record);
+        encode_leaf(event, &mut self.record);
+        record::record_bytes(self.record.len() - record::ENVELOPE_BYTES)
+    }
+
+    /// Stores the record that was encoded last, unseen by readers. There must be room.
     fn stage(
         &mut self,
         shard: &Shard,
@@ -143,9 +153,6 @@ impl Writer {
             recorded_at,
             id,
         };
-        self.record.clear();
-        record::begin(&mut self.record);
-        encode_leaf(event, &mut self.record);
         if let Some(leaf) = self.record.get_mut(record::ENVELOPE_BYTES..) {
             assign(leaf, &assigned);
         }
@@ -220,7 +227,7 @@ impl Shard {
     }
 
     fn append_one(self: &Arc<Self>, writer: &mut Writer, incoming: Incoming<'_, '_>) -> Result<Placed> {
-        let bytes = record::record_bytes(leaf_bytes(incoming.event));
+        let bytes = writer.encode(incoming.event);
         if !writer.fits(bytes, 1) {
             self.roll_over(writer)?;
         }
@@ -243,7 +250,7 @@ impl Shard {
         self.write(background, |shard, writer| {
             let now = writer.now(shard);
             let outcome = events.into_iter().try_for_each(|incoming| {
-                let bytes = record::record_bytes(leaf_bytes(incoming.event));
+                let bytes = writer.encode(incoming.event);
                 if !writer.fits(bytes, 1) {
                     shard.roll_over(writer)?;
                 }
@@ -278,6 +285,7 @@ impl Shard {
             let now = writer.now(shard);
             let mut placed = Vec::with_capacity(events.len());
             for (index, event) in (0..count).zip(events) {
+                writer.encode(event);
                 placed.push(writer.stage(shard, event, state, now, (index, count))?);
                 state = user.map(|user| writer.user_state(shard, user)).transpose()?;
             }
