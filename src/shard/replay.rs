@@ -7,18 +7,12 @@ use crate::format::posting::{Posting, SERVICE_CODE_NONE, Tags};
 use crate::index::tail::TailIndex;
 use crate::segment::Segment;
 
-/// The tags of an event, with codes from the catalogue or the segment's dictionaries.
+/// The tags of an event whose action and service have these codes.
 pub(crate) fn tags_of(
-    tail: &TailIndex,
     (level, category, status): (Level, Category, Status),
-    (action_code, action): (u16, &str),
-    service: Option<&str>,
+    action: u16,
+    service: u16,
 ) -> Tags {
-    let action = match action_code {
-        0 => tail.actions.code_or_insert(action),
-        code => code,
-    };
-    let service = service.map_or(SERVICE_CODE_NONE, |service| tail.services.code_or_insert(service));
     Tags::new(level.code(), category.code(), status.code(), action, service)
 }
 
@@ -70,7 +64,12 @@ pub(super) fn index_record<'l>(
     let action = view.action().map_err(|error| damaged(error.to_string()))?;
     let service = view.service().map_err(|error| damaged(error.to_string()))?;
     let kind = (view.level(), view.category(), view.status());
-    let tags = tags_of(tail, kind, (view.action_code(), action), service);
+    let action = match view.action_code() {
+        0 => tail.actions.code_or_insert(action),
+        code => code,
+    };
+    let service = service.map_or(SERVICE_CODE_NONE, |service| tail.services.code_or_insert(service));
+    let tags = tags_of(kind, action, service);
     let ordinal = u32::try_from(ordinal).map_err(|_| damaged("too many records".to_owned()))?;
     let posting = Posting { ordinal, tags };
     let user = key.fingerprint(user);

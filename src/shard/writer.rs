@@ -11,12 +11,13 @@ use super::replay::tags_of;
 use super::view::Source;
 use super::{Background, FROZEN_MAX, Frozen, Job, Shard};
 use crate::error::{Error, ErrorKind, Result};
-use crate::event::{Assigned, EventId, NewEvent, Service, Timestamp, assign, encode_leaf, leaf_bytes};
+use crate::event::{Assigned, EventId, NewEvent, Timestamp, assign, encode_leaf, leaf_bytes};
 use crate::format::event_id;
-use crate::format::posting::Posting;
+use crate::format::posting::{Posting, SERVICE_CODE_NONE, Tags};
 use crate::format::record::{self, Envelope};
 use crate::ids::{Fingerprint, Sequence, UserSequence};
 use crate::index::UserHead;
+use crate::index::dictionary::Recent;
 use crate::index::tail::{Slot, TailIndex};
 use crate::io::Access;
 use crate::io::mmap::Appender;
@@ -40,6 +41,9 @@ pub(crate) struct Writer {
     populate_asked: usize,
     /// Room for one record, reused.
     record: Vec<u8>,
+    /// Codes of the active segment.
+    recent_actions: Recent,
+    recent_services: Recent,
     written_bytes: u64,
     wants_populate: bool,
     wants_seal: bool,
@@ -86,6 +90,8 @@ impl Writer {
             last_recorded_at,
             users_total,
             record: Vec::with_capacity(1024),
+            recent_actions: Recent::default(),
+            recent_services: Recent::default(),
             written_bytes: 0,
             wants_populate: false,
             wants_seal: false,
@@ -121,7 +127,17 @@ impl Writer {
         Ok(UserState { user, slot: None, head })
     }
 
-    /// Stores one record, unseen by readers. There must be room.
+    /// Writes an event into the buffer for one record; returns how many bytes it takes in the log.
+    ///
+    /// Done once, before the place is known: what an event needs is then known without counting it first.
+    fn encode(&mut self, event: &NewEvent<'_>) -> usize {
+        self.record.clear();
+        record::begin(&mut self.record);
+        encode_leaf(event, &mut self.record);
+        record::record_bytes(self.record.len() - record::ENVELOPE_BYTES)
+    }
+
+    /// Stores the record that was encoded last, unseen by readers. There must be room.
     fn stage(
         &mut self,
         shard: &Shard,
@@ -143,9 +159,6 @@ impl Writer {
             recorded_at,
             id,
         };
-        self.record.clear();
-        record::begin(&mut self.record);
-        encode_leaf(event, &mut self.record);
         if let Some(leaf) = self.record.get_mut(record::ENVELOPE_BYTES..) {
             assign(leaf, &assigned);
         }
@@ -154,10 +167,12 @@ impl Writer {
             Envelope { durable_floor: shard.durable(), group_index: group.0, group_count: group.1 };
         let sealed = record::seal(&mut self.record, self.segment.salt(), offset as u64, envelope);
         let ordinal = sequence - self.segment.base();
+        // Before the bytes go to the mapping: what takes a lock behind such stores waits for them.
+        let tags = user.map_or(Tags(0), |_| self.tags(event));
         let stored = sealed.is_ok()
             && self.appender.store(&self.record)
             && self.segment.note_offset(ordinal, offset)
-            && self.index(event, user, ordinal, &assigned);
+            && self.index(event, user, (ordinal, tags), &assigned);
         if !stored {
             // Room was checked before: only a bug leads here, and a refusal is better than a wrong record.
             return Err(Error::at(
@@ -172,18 +187,28 @@ impl Writer {
         Ok(Placed { id, sequence: Sequence::new(sequence), user_sequence, recorded_at })
     }
 
+    /// The event's tags, in the codes of the active segment.
+    fn tags(&mut self, event: &NewEvent<'_>) -> Tags {
+        let kind = (event.level(), event.category(), event.status());
+        let action = match event.action_code() {
+            0 => self.recent_actions.code_or_insert(&self.tail.actions, event.action().as_str()),
+            code => code,
+        };
+        let service = event.service().map_or(SERVICE_CODE_NONE, |service| {
+            self.recent_services.code_or_insert(&self.tail.services, service.as_str())
+        });
+        tags_of(kind, action, service)
+    }
+
     fn index(
         &mut self,
         event: &NewEvent<'_>,
         user: Option<UserState>,
-        ordinal: u64,
+        (ordinal, tags): (u64, Tags),
         assigned: &Assigned,
     ) -> bool {
         let Some(user) = user else { return true };
         let Ok(ordinal) = u32::try_from(ordinal) else { return false };
-        let kind = (event.level(), event.category(), event.status());
-        let service = event.service().map(Service::as_str);
-        let tags = tags_of(&self.tail, kind, (event.action_code(), event.action().as_str()), service);
         let posting = Posting { ordinal, tags };
         if let Some(slot) = user.slot {
             let occurred_at = event.occurred_at().unwrap_or(assigned.recorded_at);
@@ -220,7 +245,7 @@ impl Shard {
     }
 
     fn append_one(self: &Arc<Self>, writer: &mut Writer, incoming: Incoming<'_, '_>) -> Result<Placed> {
-        let bytes = record::record_bytes(leaf_bytes(incoming.event));
+        let bytes = writer.encode(incoming.event);
         if !writer.fits(bytes, 1) {
             self.roll_over(writer)?;
         }
@@ -243,7 +268,7 @@ impl Shard {
         self.write(background, |shard, writer| {
             let now = writer.now(shard);
             let outcome = events.into_iter().try_for_each(|incoming| {
-                let bytes = record::record_bytes(leaf_bytes(incoming.event));
+                let bytes = writer.encode(incoming.event);
                 if !writer.fits(bytes, 1) {
                     shard.roll_over(writer)?;
                 }
@@ -278,6 +303,7 @@ impl Shard {
             let now = writer.now(shard);
             let mut placed = Vec::with_capacity(events.len());
             for (index, event) in (0..count).zip(events) {
+                writer.encode(event);
                 placed.push(writer.stage(shard, event, state, now, (index, count))?);
                 state = user.map(|user| writer.user_state(shard, user)).transpose()?;
             }
@@ -342,6 +368,8 @@ impl Shard {
         writer.appender = appender;
         writer.segment = segment;
         writer.tail = tail;
+        writer.recent_actions = Recent::default();
+        writer.recent_services = Recent::default();
         writer.wants_seal = true;
         Ok(())
     }
