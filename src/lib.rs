@@ -27,5 +27,6 @@ pub use shard::recovery::ShardRecovery;
 #[cfg(feature = "async")]
 pub use store::asynchronous::{AsyncStore, OwnedPage};
 pub use store::{
-    BatchError, Durability, Options, Pending, Receipt, RecoveryReport, ShardStats, Stats, Store, UserLogQuery,
+    BatchError, Durability, Options, Pending, Receipt, RecoveryReport, RollbackNote, SegmentLayout,
+    ShardLayout, ShardStats, Stats, Store, UserLogQuery,
 };
