@@ -1,5 +1,7 @@
 //! usertrail: an embedded, tamper-evident store for the security events of every account.
 
+#[cfg(feature = "cli")]
+pub mod cli;
 pub mod event;
 pub mod exchange;
 #[cfg(feature = "workload")]
