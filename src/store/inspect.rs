@@ -111,7 +111,7 @@ impl Core {
             shard: shard.id,
             first: Sequence::new(view.start()),
             end: Sequence::new(view.end()),
-            durable: Sequence::new(shard.durable().min(view.end())),
+            durable: Sequence::new(self.durable(shard).min(view.end())),
             epoch: Epoch::new(view.epoch()),
             segments: segments.collect(),
             rollbacks: rollbacks.collect(),
@@ -124,6 +124,37 @@ mod tests {
     use super::*;
     use crate::event::{Action, Message, NewEvent, UserId};
     use crate::store::Options;
+
+    #[test]
+    fn a_small_store_stays_small_however_often_it_is_opened() {
+        let dir = tempfile::tempdir().unwrap();
+        let options = Options::new().shards(1).create_if_missing(true);
+        let event = NewEvent::builder(Action::AUTH_LOGIN).build().unwrap();
+        for _ in 0..8 {
+            let store = options.clone().open(dir.path().join("store")).unwrap();
+            store.append(&event).unwrap();
+            store.close().unwrap();
+        }
+        let store = options.open(dir.path().join("store")).unwrap();
+        store.close().unwrap();
+        let reader = Options::new().read_only(true).open(dir.path().join("store")).unwrap();
+        let stats = reader.stats().unwrap();
+        assert_eq!((stats.events, stats.per_shard[0].durable), (8, 8));
+        assert!(stats.bytes_on_disk < 4 << 20, "{} bytes", stats.bytes_on_disk);
+        assert!(stats.bytes_on_disk - stats.bytes_ahead < 64 << 10, "{} bytes ahead", stats.bytes_ahead);
+    }
+
+    #[test]
+    fn a_reader_beside_the_writer_is_told_what_is_durable() {
+        let dir = tempfile::tempdir().unwrap();
+        let writer = Options::new().shards(1).create_new(dir.path().join("store")).unwrap();
+        let reader = Options::new().read_only(true).open(dir.path().join("store")).unwrap();
+        let event = NewEvent::builder(Action::AUTH_LOGIN).build().unwrap();
+        writer.append(&event).unwrap();
+        writer.flush().unwrap();
+        assert_eq!(reader.stats().unwrap().per_shard[0].durable, 1);
+        assert_eq!(reader.layout().unwrap()[0].durable.get(), 1);
+    }
 
     #[test]
     fn segments_follow_each_other_and_end_where_the_shard_does() {
