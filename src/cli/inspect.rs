@@ -9,7 +9,7 @@ use super::output::Output;
 use super::progress::Progress;
 use super::reading::{self, lost};
 use super::text::{bytes, counted, grouped, printable};
-use crate::{Error, ErrorKind, Options, ShardLayout, ShardRecovery, Store};
+use crate::{Error, ErrorKind, Options, SegmentLayout, ShardLayout, ShardRecovery, Store};
 
 /// Everything that was found; also the JSON.
 #[derive(Default, serde::Serialize)]
@@ -17,12 +17,19 @@ use crate::{Error, ErrorKind, Options, ShardLayout, ShardRecovery, Store};
 struct Findings {
     #[serde(skip_serializing_if = "Option::is_none")]
     name: Option<String>,
-    /// What `--repair` had to give up.
     #[serde(skip_serializing_if = "Option::is_none")]
-    repaired: Option<Vec<ShardRecovery>>,
+    repair: Option<Repair>,
     shards: Vec<ShardLayout>,
     damage: Vec<Damage>,
     intact: bool,
+}
+
+/// What `--repair` found to do, and what it had to give up.
+#[derive(serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Repair {
+    found: Vec<Damage>,
+    shards: Vec<ShardRecovery>,
 }
 
 /// A damaged place.
@@ -49,15 +56,11 @@ impl Damage {
 }
 
 pub(super) fn run(args: &InspectArgs) -> Result<Exit, Failure> {
-    let mut findings = Findings::default();
-    if let Err(failure) = look(args, &mut findings) {
-        match failure {
-            // What can't be opened for its damage is a finding too; what else can't, is an error.
-            Failure::Store(error) if error.kind() == ErrorKind::Corruption => {
-                findings.damage.push(Damage::new(None, &error));
-            }
-            other => return Err(other),
-        }
+    let mut findings = look(&args.data)?;
+    if args.repair {
+        let repair = repair(&args.data, findings.damage)?;
+        findings = look(&args.data)?;
+        findings.repair = Some(repair);
     }
     findings.intact = findings.damage.is_empty();
     let mut output = Output::new();
@@ -73,22 +76,30 @@ pub(super) fn run(args: &InspectArgs) -> Result<Exit, Failure> {
     Ok(if findings.intact { Exit::Fine } else { Exit::Damaged })
 }
 
-fn look(args: &InspectArgs, findings: &mut Findings) -> Result<(), Failure> {
-    if args.repair {
-        findings.repaired = Some(repair(&args.data)?);
-    }
-    let store = reading::open(&args.data)?;
+/// Opens the store and reads all of it. What can't be opened for its damage is a finding too; what else can't, is an
+/// error.
+fn look(dir: &Path) -> Result<Findings, Failure> {
+    let mut findings = Findings::default();
+    let store = match reading::open(dir) {
+        Ok(store) => store,
+        Err(Failure::Store(error)) if error.kind() == ErrorKind::Corruption => {
+            findings.damage.push(Damage::new(None, &error));
+            return Ok(findings);
+        }
+        Err(other) => return Err(other),
+    };
     findings.name = Some(store.name().to_owned());
     findings.shards = store.layout()?;
-    check(&store, findings)
+    check(&store, &mut findings)?;
+    Ok(findings)
 }
 
-/// Everything that `--repair` does, and what it had to give up.
-fn repair(dir: &Path) -> Result<Vec<ShardRecovery>, Failure> {
+/// Rolls back what can't be saved and makes anew what can.
+fn repair(dir: &Path, found: Vec<Damage>) -> Result<Repair, Failure> {
     let store = Options::new().repair(true).open(dir)?;
-    let report = store.recovery().shards.clone();
+    let shards = store.recovery().shards.clone();
     store.close()?;
-    Ok(report)
+    Ok(Repair { found, shards })
 }
 
 /// Reads everything. The shards don't depend on each other, so damage in one doesn't hide that in another.
@@ -114,11 +125,8 @@ fn tell(findings: &Findings, output: &mut Output) -> Result<(), Failure> {
     if let Some(name) = &findings.name {
         output.line(&format!("store {}", printable(name)))?;
     }
-    for repaired in findings.repaired.iter().flatten() {
-        tell_repair(repaired, output)?;
-    }
-    if findings.repaired.as_ref().is_some_and(Vec::is_empty) {
-        output.line("repair: nothing had to be given up")?;
+    if let Some(repair) = &findings.repair {
+        tell_repair(repair, output)?;
     }
     for shard in &findings.shards {
         tell_shard(shard, output)?;
@@ -135,18 +143,31 @@ fn tell(findings: &Findings, output: &mut Output) -> Result<(), Failure> {
     Ok(())
 }
 
-fn tell_repair(shard: &ShardRecovery, output: &mut Output) -> Result<(), Failure> {
-    if let (Some(from), Some(to)) = (shard.rolled_back_from, shard.rolled_back_to) {
-        output.line(&format!("repair: shard {}: {}", shard.shard, lost(from, to, shard.epoch)))?;
+fn tell_repair(repair: &Repair, output: &mut Output) -> Result<(), Failure> {
+    for damage in &repair.found {
+        output.line(&format!("repair: found: {}", printable(&damage.message)))?;
     }
-    if shard.rescued > 0 {
-        output.line(&format!(
-            "repair: shard {}: {} made durable",
-            shard.shard,
-            counted(shard.rescued, "event")
-        ))?;
+    let mut given_up = false;
+    for shard in &repair.shards {
+        if let (Some(from), Some(to)) = (shard.rolled_back_from, shard.rolled_back_to) {
+            output.line(&format!("repair: shard {}: {}", shard.shard, lost(from, to, shard.epoch)))?;
+            given_up = true;
+        }
+        if shard.rescued > 0 {
+            let events = counted(shard.rescued, "event");
+            output.line(&format!("repair: shard {}: {events} made durable", shard.shard))?;
+        }
     }
-    Ok(())
+    if given_up { Ok(()) } else { output.line("repair: no event had to be given up") }
+}
+
+/// Only a segment that isn't full yet can be without events.
+fn state(segment: &SegmentLayout) -> &'static str {
+    match (segment.sealed, segment.first == segment.end) {
+        (true, _) => "sealed",
+        (false, true) => "empty",
+        (false, false) => "active",
+    }
 }
 
 fn tell_shard(shard: &ShardLayout, output: &mut Output) -> Result<(), Failure> {
@@ -167,7 +188,7 @@ fn tell_shard(shard: &ShardLayout, output: &mut Output) -> Result<(), Failure> {
             grouped(segment.first.get()),
             grouped(segment.end.get()),
             bytes(segment.file_bytes),
-            if segment.sealed { "sealed" } else { "active" },
+            state(segment),
             if segment.generation > 0 {
                 format!(", generation {}", segment.generation)
             } else {
