@@ -13,7 +13,7 @@ use super::table::Table;
 use super::temporary::TemporaryDir;
 use super::text::{bytes, counted, grouped, printable};
 use crate::workload::{Scenario, ScenarioConfig};
-use crate::{Level, NewEvent, Options, Page, Status, Store, UserId};
+use crate::{Level, NewEvent, Options, Page, Store, UserId};
 
 /// How many events are stored at once.
 const BATCH: usize = 1_000;
@@ -125,14 +125,9 @@ fn show(store: &Store, user: &UserId<'_>, output: &mut Output) -> Result<(), Fai
         output.line(&format!("\nThe next page, by the cursor {cursor}:\n"))?;
         table(&second, screen, output)?;
     }
-    let alarming =
-        store.user_log(user).level(Level::Suspicious).level(Level::Error).limit(PAGE_EVENTS).page()?;
-    let failed = store.user_log(user).status(Status::Failure).limit(500).page()?;
-    let more = if failed.has_more() { "more than " } else { "" };
-    output.line(&format!(
-        "\nOnly what is suspicious or an error ({more}{} failed in all):\n",
-        counted(failed.len() as u64, "event")
-    ))?;
+    let alarming = store.user_log(user).level(Level::Suspicious).level(Level::Error).level(Level::Warning);
+    let alarming = alarming.limit(PAGE_EVENTS).page()?;
+    output.line("\nOnly warnings, errors and what is suspicious:\n")?;
     table(&alarming, screen, output)
 }
 

@@ -104,7 +104,8 @@ fn event(rng: &mut Rng, users: &[String], number: usize) -> Map<String, Value> {
     }
     if rng.chance(970) {
         // A few have most of the events, so that their logs have several pages.
-        let user = if rng.chance(400) { rng.below(3) } else { rng.below(u32::try_from(users.len()).unwrap()) };
+        let user =
+            if rng.chance(400) { rng.below(3) } else { rng.below(u32::try_from(users.len()).unwrap()) };
         set("userId", users[user as usize].clone().into());
     }
     // Many happen in the same second, and not in the order in which they are told.
@@ -214,7 +215,8 @@ impl Walk {
 
     /// One page; what it shows is compared with what is left of `expected`.
     fn step(&mut self, store: &str, limit: usize, expected: &[Value]) {
-        let mut args: Vec<String> = ["list", "--data", store, "--json", "--limit"].map(str::to_owned).to_vec();
+        let mut args: Vec<String> =
+            ["list", "--data", store, "--json", "--limit"].map(str::to_owned).to_vec();
         args.extend([limit.to_string(), "--order".to_owned()]);
         args.push(if self.newest_first { "newest" } else { "oldest" }.to_owned());
         if self.user.contains('\0') {
