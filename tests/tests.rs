@@ -2,6 +2,9 @@
 #![cfg(test)]
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test ends where something fails, in a helper too")]
 
+#[cfg(feature = "cli")]
+#[path = "suite/cli.rs"]
+mod cli;
 #[path = "suite/concurrent.rs"]
 mod concurrent;
 #[path = "suite/damage.rs"]

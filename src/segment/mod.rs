@@ -155,6 +155,11 @@ impl Segment {
         self.base + self.published()
     }
 
+    /// Whether it is sealed.
+    pub(crate) fn is_sealed(&self) -> bool {
+        matches!(self.offsets, Offsets::Sealed(_))
+    }
+
     /// The bytes of memory that it takes, besides the mapping.
     pub(crate) fn memory_bytes(&self) -> usize {
         let offsets = match &self.offsets {

@@ -153,6 +153,11 @@ impl Shard {
         *self.following.lock() = Following { session, running };
     }
 
+    /// Whether a writer ran when this reader looked last: its tails in the live file count.
+    pub(crate) fn follows_a_writer(&self) -> bool {
+        self.following.lock().running
+    }
+
     /// Takes in what the writer has published since, in a store opened for reading.
     pub(crate) fn follow(&self, session: u64, published: u64) -> Result<()> {
         let mut following = self.following.lock();

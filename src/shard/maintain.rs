@@ -114,8 +114,9 @@ impl Shard {
     fn make_segment(&self) -> Result<(Arc<dyn DiskFile>, Header)> {
         let mut manifest = self.manifest.lock();
         let id = manifest.next_segment;
-        // A shard's segments grow by doubling, so that a small store is small.
-        let doubled = SEGMENT_BYTES_MIN << id.min(20);
+        // A shard's segments grow by doubling, so that a small store is small. By how many there are, not by their
+        // numbers: each opening gives a new number to the file that is prepared and not used yet.
+        let doubled = SEGMENT_BYTES_MIN << manifest.segments.len().min(20);
         let mut file_bytes = doubled.min(self.context.segment_bytes_max);
         let (file, header) = loop {
             let header = Header {
@@ -270,19 +271,21 @@ impl Shard {
         }
     }
 
-    /// What is allocated for events to come: the rest of the active segment, and the prepared one.
+    /// What is allocated for events to come: the rest of segments that aren't sealed, and the prepared one.
     pub(crate) fn bytes_ahead(&self, view: &super::view::ShardView) -> u64 {
-        let active = view.segments.last().map_or(0, |segment| {
+        // A reader's view may end with a prepared segment, so the room is not in the last one alone.
+        let room = |segment: &Arc<crate::segment::Segment>| {
             let used = segment.published().checked_sub(1).and_then(|last| {
                 let offset = segment.offset_of(last)?;
                 let leaf = segment.leaf_at(last, offset).ok()?;
                 Some((offset + record_bytes(leaf.len())) as u64)
             });
-            segment.header().file_bytes - used.unwrap_or(RECORDS_START)
-        });
+            segment.header().file_bytes.saturating_sub(used.unwrap_or(RECORDS_START))
+        };
+        let room: u64 = view.segments.iter().filter(|segment| !segment.is_sealed()).map(room).sum();
         let known: u64 = view.segments.iter().map(|segment| segment.header().file_bytes).sum();
         let listed: u64 = self.manifest.lock().segments.iter().map(|entry| entry.file_bytes).sum();
-        active + listed.saturating_sub(known)
+        room + listed.saturating_sub(known)
     }
 
     /// Compares every checksum, and every user's records with the index.

@@ -6,6 +6,7 @@ mod append;
 #[cfg(feature = "async")]
 pub(crate) mod asynchronous;
 mod background;
+mod inspect;
 mod open;
 mod options;
 mod read;
@@ -18,6 +19,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use parking_lot::Mutex;
 
 pub use append::{BatchError, Pending, Receipt};
+pub use inspect::{RollbackNote, SegmentLayout, ShardLayout};
 pub use open::RecoveryReport;
 pub use options::{Durability, Options};
 pub use read::UserLogQuery;

@@ -422,4 +422,14 @@ impl Core {
         }
         shard.follow(self.live.load(LIVE_SESSION), tail_word(&self.live, shard.id))
     }
+
+    /// One past the last sequence of a shard that is known to be on stable storage: what this process has synced or
+    /// found, or what the writer beside this reader says.
+    pub(super) fn durable(&self, shard: &Shard) -> u64 {
+        let told = match self.access {
+            Access::Read if shard.follows_a_writer() => self.live.load(live_word(shard.id) + 1),
+            _ => 0,
+        };
+        shard.durable().max(told)
+    }
 }

@@ -129,7 +129,7 @@ impl Core {
             stats.per_shard.push(ShardStats {
                 shard: shard.id,
                 events,
-                durable: shard.durable().min(view.end()) - view.start(),
+                durable: self.durable(shard).min(view.end()).saturating_sub(view.start()),
                 users,
                 segments: view.segments.len() as u64,
                 epoch: Epoch::new(view.epoch()),
