@@ -85,6 +85,30 @@ impl Question {
         }
     }
 
+    /// Questions with one filter more, or one less: for each kind of filter one.
+    fn others(&self) -> [Self; 7] {
+        fn toggled<T: Copy + PartialEq>(list: &[T], value: T) -> Vec<T> {
+            let mut list = list.to_vec();
+            if list.contains(&value) {
+                list.retain(|other| *other != value);
+            } else {
+                list.push(value);
+            }
+            list
+        }
+        let later = |bound: Option<i64>| Some(bound.map_or(1, |bound| bound + 1));
+        let own = || self.clone();
+        [
+            Self { levels: toggled(&self.levels, Level::Suspicious), ..own() },
+            Self { categories: toggled(&self.categories, Category::Data), ..own() },
+            Self { statuses: toggled(&self.statuses, Status::Failure), ..own() },
+            Self { actions: toggled(&self.actions, 4), ..own() },
+            Self { services: toggled(&self.services, 2), ..own() },
+            Self { since: later(self.since), ..own() },
+            Self { until: later(self.until), ..own() },
+        ]
+    }
+
     fn lets_through(&self, known: &Known) -> bool {
         let event = &known.event;
         let service = event.service().map(Service::as_str);
@@ -382,16 +406,9 @@ impl World {
         };
         refused(&Question { user: (question.user + 1) % USERS.len(), ..question.clone() }, cursor);
         refused(&Question { oldest_first: !question.oldest_first, ..question.clone() }, cursor);
-        let mut levels = question.levels.clone();
-        levels.retain(|level| *level != Level::Suspicious);
-        if levels.len() == question.levels.len() {
-            levels.push(Level::Suspicious);
+        for other in question.others() {
+            refused(&other, cursor);
         }
-        refused(&Question { levels, ..question.clone() }, cursor);
-        refused(
-            &Question { since: question.since.map_or(Some(1), |since| Some(since + 1)), ..question.clone() },
-            cursor,
-        );
         refused(question, "");
         refused(question, &cursor[..how % cursor.len()]);
         let mut damaged = cursor.clone().into_bytes();
