@@ -280,12 +280,17 @@ impl Opening<'_> {
     ) -> Result<ShardRecovery> {
         if !decision.clean {
             // After a crash records may be gone without a trace, so a cursor or receipt from before must not be taken
-            // for one of what is written now. Also where the last epoch began at the same place: whether something was
-            // written there since, and lost, can't be seen.
+            // for one of what is written now. Each such opening has an epoch of its own: whether the one before has
+            // served, nobody can tell.
             let (first_lost, lost_end) = decision.rollback.unwrap_or((decision.end, decision.end));
             let epoch = manifest.epoch() + 1;
             let at_micros = self.context.clock.wall_micros();
-            manifest.rollbacks.push(Rollback { epoch, first_lost, lost_end, at_micros });
+            let mut rollback = Rollback { epoch, first_lost, lost_end, at_micros };
+            // A store that is killed again and again at the same place doesn't grow a list of it.
+            if let Some(same) = manifest.rollbacks.pop_if(|last| last.first_lost == first_lost) {
+                rollback.lost_end = rollback.lost_end.max(same.lost_end);
+            }
+            manifest.rollbacks.push(rollback);
             self.write_manifest(manifest)?;
         }
         let mut keep = manifest.segments.clone();

@@ -1,8 +1,8 @@
 //! What the tail index takes: at most 16 bytes an event and 64 a user, however the events are spread.
 
 use crate::format::posting::{Posting, Tags};
+use crate::format::record::record_bytes;
 use crate::index::tail::TailIndex;
-use crate::segment::RECORD_BYTES_MIN;
 
 use super::fingerprint;
 
@@ -12,7 +12,8 @@ const EVENTS: u32 = 400_000;
 
 /// Checks the bound all along: a map that has just doubled is the worst moment.
 fn stays_below_the_bound(name: &str, mut next_user: impl FnMut() -> u32) {
-    let records_max = usize::try_from((64 << 20) / RECORD_BYTES_MIN).unwrap();
+    // As a segment of 64 MiB has it, full of the smallest records.
+    let records_max = (64 << 20) / record_bytes(96);
     let tail = TailIndex::new(0, records_max);
     for ordinal in 0..EVENTS {
         let user = fingerprint(usize::try_from(next_user()).unwrap());
