@@ -34,6 +34,15 @@ const NO_BLOCK: u32 = u32::MAX;
 /// `BLOCK_POSTINGS_MAX`, as postings are counted.
 const FULL_BLOCK: u32 = 128;
 const _: () = assert!(FULL_BLOCK as usize == BLOCK_POSTINGS_MAX);
+/// The index of the first posting in a full block.
+const FULL_FROM: u32 = {
+    let (mut first_index, mut number) = (1, 0);
+    while number < BLOCK_SIZES.len() {
+        first_index += BLOCK_SIZES[number] as u32;
+        number += 1;
+    }
+    first_index
+};
 
 /// A fingerprint is uniform already: its first bytes are the hash.
 #[derive(Default)]
@@ -64,7 +73,12 @@ struct Shape {
 
 impl Shape {
     /// The shape of the block that holds the posting of this index (from 1: the slot holds index 0).
+    #[inline]
     fn holding(index: u32) -> Self {
+        if index >= FULL_FROM {
+            let first_index = index - (index - FULL_FROM) % FULL_BLOCK;
+            return Self { first_index, postings: FULL_BLOCK, timed: true };
+        }
         let mut first_index = 1;
         for (number, size) in BLOCK_SIZES.iter().enumerate() {
             let postings = u32::from(*size);
@@ -73,8 +87,7 @@ impl Shape {
             }
             first_index += postings;
         }
-        let full = FULL_BLOCK;
-        Self { first_index: first_index + (index - first_index) / full * full, postings: full, timed: true }
+        Self { first_index: FULL_FROM, postings: FULL_BLOCK, timed: true }
     }
 
     const fn head_words(self) -> usize {

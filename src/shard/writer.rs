@@ -244,12 +244,27 @@ impl Shard {
         self.write(background, |shard, writer| shard.append_one(writer, incoming))
     }
 
-    fn append_one(self: &Arc<Self>, writer: &mut Writer, incoming: Incoming<'_, '_>) -> Result<Placed> {
+    /// Encodes the event, goes on in the next segment if it doesn't fit this one, and finds its user.
+    fn make_room(
+        self: &Arc<Self>,
+        writer: &mut Writer,
+        incoming: Incoming<'_, '_>,
+    ) -> Result<Option<UserState>> {
+        let user_state =
+            |writer: &Writer| incoming.user.map(|user| writer.user_state(self, user)).transpose();
+        // The user first: that memory is far away, and the processor encodes while it comes.
+        let user = user_state(writer)?;
         let bytes = writer.encode(incoming.event);
-        if !writer.fits(bytes, 1) {
-            self.roll_over(writer)?;
+        if writer.fits(bytes, 1) {
+            return Ok(user);
         }
-        let user = incoming.user.map(|user| writer.user_state(self, user)).transpose()?;
+        self.roll_over(writer)?;
+        // Not the place from before: that was one in the full segment's index.
+        user_state(writer)
+    }
+
+    fn append_one(self: &Arc<Self>, writer: &mut Writer, incoming: Incoming<'_, '_>) -> Result<Placed> {
+        let user = self.make_room(writer, incoming)?;
         let now = writer.now(self);
         let placed = writer.stage(self, incoming.event, user, now, (0, 1))?;
         writer.publish(self);
@@ -268,11 +283,7 @@ impl Shard {
         self.write(background, |shard, writer| {
             let now = writer.now(shard);
             let outcome = events.into_iter().try_for_each(|incoming| {
-                let bytes = writer.encode(incoming.event);
-                if !writer.fits(bytes, 1) {
-                    shard.roll_over(writer)?;
-                }
-                let user = incoming.user.map(|user| writer.user_state(shard, user)).transpose()?;
+                let user = shard.make_room(writer, incoming)?;
                 placed.push(writer.stage(shard, incoming.event, user, now, (0, 1))?);
                 Ok(())
             });
