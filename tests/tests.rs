@@ -1,4 +1,5 @@
 //! The integration tests: one binary, a module for each subject.
+#![cfg(test)]
 
 #[cfg(feature = "cli")]
 #[path = "suite/cli.rs"]
