@@ -1,6 +1,5 @@
 //! The integration tests: one binary, a module for each subject.
 #![cfg(test)]
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test ends where something fails, in a helper too")]
 
 #[cfg(feature = "cli")]
 #[path = "suite/cli.rs"]

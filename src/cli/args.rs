@@ -222,7 +222,7 @@ pub(super) struct ListArgs {
     /// success, failure, error.
     #[arg(long, value_parser = values::statuses)]
     pub(super) status: Vec<Several<Status>>,
-    /// Such as auth.login_failed.
+    /// Such as `auth.login_failed`.
     #[arg(long, value_parser = values::actions)]
     pub(super) action: Vec<Several<Action<'static>>>,
     /// The part of the application that wrote the event.

@@ -16,7 +16,7 @@ use super::reading::tell_recovery;
 use crate::event::UnknownMembers;
 use crate::exchange::authlog::Parser;
 use crate::exchange::{
-    Decoder, ImportError, Importer, JsonLines, LineError, Observer, Parsed, Refused, Sink, Summary,
+    Decoder, ImportError, Importer, JsonLines, LineError, Observer, Parsed, Refused, Sink, Summary, Taken,
 };
 use crate::{BatchError, Durability, Error, NewEvent, Receipt, Store, Timestamp};
 
@@ -27,7 +27,7 @@ pub(super) fn run(args: &IngestArgs) -> Result<Exit, Failure> {
         input.is_not(rejects)?;
     }
     let store = open(args)?;
-    let rejects = args.rejects.as_deref().map(|path| Rejects::create(path)).transpose()?;
+    let rejects = args.rejects.as_deref().map(Rejects::create).transpose()?;
     let mut importer = Importer::new().batch_events_max(args.batch);
     let progress = Progress::new(input.length);
     let acks = args.ack.then(Output::new);
@@ -154,10 +154,7 @@ impl Sink for StoreSink<'_> {
     type Ack = Receipt;
     type Error = Error;
 
-    fn append_batch(
-        &mut self,
-        events: &[NewEvent<'static>],
-    ) -> Result<Vec<Receipt>, Refused<Receipt, Error>> {
+    fn append_batch(&mut self, events: &[NewEvent<'static>]) -> Taken<Receipt, Error> {
         self.0.append_batch(events).map_err(|BatchError { receipts, error, .. }| {
             // What was stored counts at the store's durability: where that is stable storage, once it is there.
             let acknowledged = self.0.durability() != Durability::Durable || self.0.flush().is_ok();
@@ -184,7 +181,10 @@ impl Report {
         })
     }
 
-    fn to_rejects(&mut self, write: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>) -> io::Result<()> {
+    fn keep_rejected(
+        &mut self,
+        write: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>,
+    ) -> io::Result<()> {
         let Some(rejects) = &mut self.rejects else { return Ok(()) };
         let outcome =
             write(&mut rejects.writer).map_err(|error| Failure::file("write", &rejects.path, &error));
@@ -199,7 +199,7 @@ impl Observer<Receipt> for Report {
     }
 
     fn rejected_bytes(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.to_rejects(|writer| writer.write_all(bytes))
+        self.keep_rejected(|writer| writer.write_all(bytes))
     }
 
     fn acknowledged(&mut self, line: u64, receipt: Receipt) -> io::Result<()> {
@@ -214,7 +214,7 @@ impl Observer<Receipt> for Report {
 
     fn flush(&mut self, summary: &Summary) -> io::Result<()> {
         self.progress.set(summary.bytes, summary.accepted);
-        self.to_rejects(Write::flush)?;
+        self.keep_rejected(Write::flush)?;
         let outcome = self.acks.as_mut().map_or(Ok(()), Output::flush);
         self.noted(outcome)
     }

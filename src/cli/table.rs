@@ -54,13 +54,15 @@ impl Table {
 
 impl Row {
     fn colour(&self, screen: Screen) -> &'static str {
-        match (screen.colour, self.level) {
-            (false, _) => "",
-            (true, Level::Suspicious) => "\u{1b}[1;31m",
-            (true, Level::Error) => "\u{1b}[31m",
-            (true, Level::Warning) => "\u{1b}[33m",
-            (true, Level::Info) if self.failed => "\u{1b}[33m",
-            (true, Level::Info) => "",
+        if !screen.colour {
+            return "";
+        }
+        match self.level {
+            Level::Suspicious => "\u{1b}[1;31m",
+            Level::Error => "\u{1b}[31m",
+            Level::Warning => "\u{1b}[33m",
+            Level::Info if self.failed => "\u{1b}[33m",
+            Level::Info => "",
         }
     }
 }

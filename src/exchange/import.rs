@@ -23,11 +23,11 @@ pub trait Sink {
     ///
     /// # Errors
     /// Ends the import. What was acknowledged nevertheless is in the [`Refused`], and counts as accepted.
-    fn append_batch(
-        &mut self,
-        events: &[NewEvent<'static>],
-    ) -> Result<Vec<Self::Ack>, Refused<Self::Ack, Self::Error>>;
+    fn append_batch(&mut self, events: &[NewEvent<'static>]) -> Taken<Self::Ack, Self::Error>;
 }
+
+/// What became of a batch: an acknowledgement for each event, or why not all of them have one.
+pub type Taken<A, E> = Result<Vec<A>, Refused<A, E>>;
 
 /// A batch that a sink didn't take as a whole.
 #[derive(Debug, Clone, PartialEq, Eq)]

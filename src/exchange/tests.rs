@@ -32,10 +32,7 @@ impl Sink for Keep {
     type Ack = usize;
     type Error = io::Error;
 
-    fn append_batch(
-        &mut self,
-        events: &[NewEvent<'static>],
-    ) -> Result<Vec<usize>, Refused<usize, io::Error>> {
+    fn append_batch(&mut self, events: &[NewEvent<'static>]) -> Taken<usize, io::Error> {
         let mut record = self.0.borrow_mut();
         let first = record.events.len();
         record.batches.push(events.len());
@@ -217,7 +214,7 @@ fn a_sink_must_acknowledge_every_event() {
     impl Sink for Short {
         type Ack = ();
         type Error = io::Error;
-        fn append_batch(&mut self, _: &[NewEvent<'static>]) -> Result<Vec<()>, Refused<(), io::Error>> {
+        fn append_batch(&mut self, _: &[NewEvent<'static>]) -> Taken<(), io::Error> {
             Ok(Vec::new())
         }
     }
@@ -234,7 +231,7 @@ fn what_a_refused_batch_has_stored_is_acknowledged() {
     impl Sink for Partial {
         type Ack = usize;
         type Error = io::Error;
-        fn append_batch(&mut self, _: &[NewEvent<'static>]) -> Result<Vec<usize>, Refused<usize, io::Error>> {
+        fn append_batch(&mut self, _: &[NewEvent<'static>]) -> Taken<usize, io::Error> {
             self.0.borrow_mut().batches.push(3);
             Err(Refused { acks: vec![Some(10), None, Some(12)], error: io::ErrorKind::StorageFull.into() })
         }

@@ -3,7 +3,7 @@
 //! Owns no file and changes none. How far it may read, the live file says while a writer runs; without one, the durable
 //! floor, since what lies above it may be rolled back.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -12,6 +12,7 @@ use super::replay::replay;
 use super::view::{ShardView, Source};
 use super::{Context, Opened, Shard};
 use crate::error::{Error, Result};
+use crate::format::bytes::u64_at;
 use crate::format::manifest::Rollback;
 use crate::format::record;
 use crate::format::segment::RECORDS_START;
@@ -39,6 +40,14 @@ pub(crate) enum Extent {
     Durable,
 }
 
+/// Where a log stops.
+struct Stop {
+    path: PathBuf,
+    offset: u64,
+    /// Something lies behind its last record.
+    dirty: bool,
+}
+
 /// Opens a shard for reading.
 ///
 /// Says also whether records above the durable floor were left out, which a recovery would make readable.
@@ -50,10 +59,17 @@ pub(crate) fn open(context: &Context, dir: &Path, shard: ShardId, extent: Extent
     let mut floor = sealed.end;
     let mut left_out = false;
     let mut base = sealed.end;
+    // Where the log stops, should it stop too early: the first segment with something behind its records, else the last
+    // one with records.
+    let mut stop = Stop { path: dir.to_owned(), offset: 0, dirty: false };
     for entry in &unsealed {
         let (file, header) = open_listed(context, dir, shard, entry)?;
         if extent == Extent::Durable {
             let found = scan(&file, header.salt, base)?;
+            if !stop.dirty && (found.dirty || found.count() > 0) {
+                let path = file.path().to_owned();
+                stop = Stop { path, offset: found.end_offset, dirty: found.dirty };
+            }
             floor = floor.max(found.floor);
             left_out |= found.dirty;
             base = found.end();
@@ -86,9 +102,13 @@ pub(crate) fn open(context: &Context, dir: &Path, shard: ShardId, extent: Extent
         view.segments.push(segment);
     }
     if end < bound {
-        let message = format!("shard {shard} ends at {end}, though {bound} records were published");
-        let path = view.segments.last().map_or(dir, |segment| segment.path());
-        return Err(Error::corruption(path, 0, message));
+        let message =
+            format!("record {end} of shard {shard} is damaged or missing, though {bound} were stored");
+        let stop = match (extent, view.segments.last()) {
+            (Extent::Published(_), Some(last)) => Stop { path: last.path().to_owned(), ..stop },
+            _ => stop,
+        };
+        return Err(Error::corruption(&stop.path, stop.offset, message));
     }
     let opened = Opened { view, manifest, writer: None, frozen: Vec::new(), durable: floor, users_total };
     Ok((opened, left_out))
@@ -112,6 +132,10 @@ fn catch_up(context: &Context, segment: &Segment, tail: &TailIndex, bound: u64) 
     while segment.base() + ordinal + (offsets.len() as u64) < bound {
         let bytes = window.at(segment, offset)?;
         let Ok((_, leaf)) = record::verify(bytes, segment.salt(), offset as u64) else { break };
+        // A record of a later place, where the segment before this one stops too early, continues nothing.
+        if u64_at(leaf, 0) != Some(segment.base() + ordinal + offsets.len() as u64) {
+            break;
+        }
         offsets.push(u32::try_from(offset).unwrap_or(u32::MAX));
         offset += record::record_bytes(leaf.len());
     }

@@ -30,7 +30,8 @@ fn bad_lines() -> Vec<(Vec<u8>, &'static str, &'static str)> {
         (text(r#"{"action":"auth.login","userId":"a","user_id":"a"}"#), "userId", "more than once"),
         (text("not json at all"), "event", "JSON"),
         (text(r#"{"action":"auth.login"} trailing"#), "event", "JSON"),
-        (b"{\"action\":\"auth.login\",\"userId\":\"\xff\xfe\"}".to_vec(), "event", "UTF-8"),
+        (b"{\"action\":\"auth.login\",\"userId\":\"\xff\xfe\"}".to_vec(), "userId", "UTF-8"),
+        (b"{\"action\":\"auth.login\"}\xff".to_vec(), "event", ""),
         (text("[1,2,3]"), "event", ""),
     ]
 }
@@ -108,7 +109,8 @@ fn acknowledgements_come_in_the_order_of_the_input() {
             }
             _ => {
                 let user = format!("user-{}", number % 7);
-                input += &format!("{}\n", login(&user));
+                input += &login(&user);
+                input.push('\n');
                 expected.push((number, Some(user)));
             }
         }
@@ -222,9 +224,7 @@ fn synced_before_each_ack(trace: &str) -> Vec<bool> {
         let ended = line.contains("fdatasync(") && !line.contains("unfinished");
         if (ended || line.contains("fdatasync resumed")) && line.ends_with("= 0") {
             synced = true;
-        } else if line.contains("read(") && line.contains("auth.login") {
-            synced = false;
-        } else if line.contains("read resumed") && line.contains("auth.login") {
+        } else if (line.contains("read(") || line.contains("read resumed")) && line.contains("auth.login") {
             synced = false;
         } else if line.contains("write(1, ") {
             acks.push(synced);

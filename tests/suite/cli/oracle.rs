@@ -143,7 +143,9 @@ impl Filter {
                 let joined: Vec<String> = values.iter().map(escaped).collect();
                 filter.args.extend([option.to_owned(), joined.join(",")]);
             } else {
-                values.iter().for_each(|value| filter.args.extend([option.to_owned(), escaped(value)]));
+                for value in &values {
+                    filter.args.extend([option.to_owned(), escaped(value)]);
+                }
             }
             filter.any_of.push((field, values.into_iter().map(str::to_owned).collect()));
         }

@@ -174,7 +174,7 @@ fn a_table_obeys_nobody_but_the_person_who_looks_at_it() {
 fn a_closed_pipe_is_no_error() {
     let place = Place::new();
     let store = place.store();
-    feed(["ingest", "--data", &store, "--format", "jsonl"], login("alice").repeat(1).as_bytes()).ends_with(0);
+    feed(["ingest", "--data", &store, "--format", "jsonl"], login("alice").as_bytes()).ends_with(0);
     let temporary = tempfile::tempdir().unwrap();
     for args in [
         vec!["list", "--data", &store, "--user", "alice"],

@@ -1,6 +1,7 @@
 //! Runs the binary, as a shell would. Must not know what it does.
 
 use std::ffi::OsStr;
+use std::hash::{DefaultHasher, Hasher};
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
@@ -192,8 +193,8 @@ impl Ack {
     }
 }
 
-/// The names and bytes of all files below a directory.
-pub(super) fn content(dir: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+/// The names, lengths and digests of all files below a directory, but for what every opening writes.
+pub(super) fn content(dir: &Path) -> Vec<(PathBuf, usize, u64)> {
     let mut files = Vec::new();
     let mut waiting = vec![dir.to_owned()];
     while let Some(dir) = waiting.pop() {
@@ -201,9 +202,11 @@ pub(super) fn content(dir: &Path) -> Vec<(PathBuf, Vec<u8>)> {
             let path = entry.unwrap().path();
             if path.is_dir() {
                 waiting.push(path);
-            } else {
+            } else if !path.ends_with("LOCK") && !path.ends_with("LIVE") {
                 let bytes = std::fs::read(&path).unwrap();
-                files.push((path, bytes));
+                let mut digest = DefaultHasher::new();
+                digest.write(&bytes);
+                files.push((path, bytes.len(), digest.finish()));
             }
         }
     }
