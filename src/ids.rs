@@ -34,10 +34,6 @@ integer_newtype! {
     ShardId(u16)
 }
 integer_newtype! {
-    /// A segment's number within its shard, from 0, never used twice in one recovery epoch.
-    SegmentId(u64)
-}
-integer_newtype! {
     /// A record's place in its shard's log: dense, from 0.
     Sequence(u64)
 }
@@ -48,14 +44,6 @@ integer_newtype! {
 integer_newtype! {
     /// How often a shard has rolled back acknowledged-but-unsynced records after a power cut; from 0.
     Epoch(u32)
-}
-
-impl Sequence {
-    /// The sequence `count` places further on. Saturates, which no real log reaches.
-    #[must_use]
-    pub const fn plus(self, count: u64) -> Self {
-        Self(self.0.saturating_add(count))
-    }
 }
 
 /// A user's key in every index: 128 bits of `SipHash`-2-4 under a key of the store.

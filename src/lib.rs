@@ -1,5 +1,7 @@
 //! usertrail: an embedded, tamper-evident store for the security events of every account.
 
+#[cfg(feature = "cli")]
+pub mod cli;
 pub mod event;
 pub mod exchange;
 #[cfg(feature = "workload")]
@@ -27,5 +29,11 @@ pub use shard::recovery::ShardRecovery;
 #[cfg(feature = "async")]
 pub use store::asynchronous::{AsyncStore, OwnedPage};
 pub use store::{
-    BatchError, Durability, Options, Pending, Receipt, RecoveryReport, ShardStats, Stats, Store, UserLogQuery,
+    BatchError, Durability, Options, Pending, Receipt, RecoveryReport, RollbackNote, SegmentLayout,
+    ShardLayout, ShardStats, Stats, Store, UserLogQuery,
 };
+
+/// The examples of the README, run as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

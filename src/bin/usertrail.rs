@@ -1,2 +1,7 @@
-//! The command line's entry.
-fn main() {}
+//! The binary: hands its arguments to the command line's entry. Knows nothing else.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    usertrail::cli::run(std::env::args_os())
+}

@@ -11,7 +11,7 @@ use serde::{Serialize, Serializer};
 use super::catalogue::action_of_code;
 use super::error::{LeafError, LeafErrorKind};
 use super::kinds::{Category, Level, Status};
-use super::layout::{FIELD_COUNT_MAX, FIXED_BYTES, Field, NO_SEQUENCE, at};
+use super::layout::{FIELD_COUNT, FIELD_COUNT_MAX, FIXED_BYTES, Field, NO_SEQUENCE, at};
 use super::owned::Event;
 use super::time::{EventId, Timestamp};
 use super::wire::Wire;
@@ -54,16 +54,37 @@ macro_rules! text_fields {
             /// # Errors
             ///
             /// When the stored bytes are not UTF-8.
+            #[inline]
             pub fn $name(&self) -> Result<Option<&'a str>, LeafError> {
                 self.text(Field::$field)
             }
 
             #[doc = concat!("The bytes of [`", stringify!($name), "`](Self::", stringify!($name), "), unchecked.")]
+            #[inline]
             pub fn $bytes(&self) -> Option<&'a [u8]> {
                 self.field(Field::$field)
             }
         )+
     };
+}
+
+/// The last of a table's ends (0 without any), if none of them points backwards.
+#[inline]
+fn last_end(table: &[[u8; 2]]) -> Option<u16> {
+    // The usual table has a known length, for which the comparisons become a few vector instructions.
+    let ordered = match <&[[u8; 2]; FIELD_COUNT]>::try_from(table) {
+        Ok(table) => {
+            let ends = table.map(u16::from_le_bytes);
+            let mut ordered = true;
+            for at in 1..FIELD_COUNT {
+                ordered &= ends[at - 1] <= ends[at];
+            }
+            ordered
+        }
+        Err(_) => table.is_sorted_by_key(|end| u16::from_le_bytes(*end)),
+    };
+    let last = table.last().map_or(0, |end| u16::from_le_bytes(*end));
+    ordered.then_some(last)
 }
 
 impl<'a> EventView<'a> {
@@ -75,6 +96,7 @@ impl<'a> EventView<'a> {
     /// # Errors
     ///
     /// When one of these checks fails.
+    #[inline]
     pub fn parse(leaf: &'a [u8]) -> Result<Self, LeafError> {
         let bad = |reason| Err(LeafError::new("leaf", reason));
         let Some((head, rest)) = leaf.split_first_chunk::<FIXED_BYTES>() else {
@@ -87,14 +109,8 @@ impl<'a> EventView<'a> {
         let Some((table, bytes)) = rest.split_at_checked(2 * field_count) else {
             return bad(LeafErrorKind::TooShort);
         };
-        // Without a branch for each entry: the usual leaf is in order.
-        let (mut last, mut ordered) = (0, true);
-        for entry in table.as_chunks::<2>().0 {
-            let end = u16::from_le_bytes(*entry);
-            ordered &= last <= end;
-            last = end;
-        }
-        if !ordered || usize::from(last) > bytes.len() {
+        let last = last_end(table.as_chunks::<2>().0);
+        if last.is_none_or(|last| usize::from(last) > bytes.len()) {
             return bad(LeafErrorKind::BadOffset);
         }
         let unknown = |field| Err(LeafError::new(field, LeafErrorKind::UnknownCode));
@@ -126,6 +142,7 @@ impl<'a> EventView<'a> {
     }
 
     /// The bytes of a field, if it is present.
+    #[inline]
     fn field(&self, field: Field) -> Option<&'a [u8]> {
         let index = field.index();
         let field_count = usize::from(self.head[at::FIELD_COUNT]);
@@ -144,6 +161,7 @@ impl<'a> EventView<'a> {
         bytes.get(usize::from(start)..usize::from(end))
     }
 
+    #[inline]
     fn text(&self, field: Field) -> Result<Option<&'a str>, LeafError> {
         let Some(bytes) = self.field(field) else { return Ok(None) };
         match std::str::from_utf8(bytes) {
@@ -209,6 +227,7 @@ impl<'a> EventView<'a> {
     ///
     /// When the code stands for nothing that this version knows, or there is neither code nor text, or the text isn't
     /// UTF-8.
+    #[inline]
     pub fn action(&self) -> Result<&'a str, LeafError> {
         let error = |reason| LeafError::new(Field::Action.name(), reason);
         match self.action_code() {
@@ -249,6 +268,7 @@ impl<'a> EventView<'a> {
     /// # Errors
     ///
     /// When it isn't stored in 4 or 16 bytes.
+    #[inline]
     pub fn ip_address(&self) -> Result<Option<IpAddr>, LeafError> {
         let Some(bytes) = self.field(Field::IpAddress) else { return Ok(None) };
         if let Ok(v4) = <[u8; 4]>::try_from(bytes) {

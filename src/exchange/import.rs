@@ -22,8 +22,27 @@ pub trait Sink {
     /// only when all of them are acknowledged.
     ///
     /// # Errors
-    /// Ends the import; none of the batch counts as accepted.
-    fn append_batch(&mut self, events: &[NewEvent<'static>]) -> Result<Vec<Self::Ack>, Self::Error>;
+    /// Ends the import. What was acknowledged nevertheless is in the [`Refused`], and counts as accepted.
+    fn append_batch(&mut self, events: &[NewEvent<'static>]) -> Taken<Self::Ack, Self::Error>;
+}
+
+/// What became of a batch: an acknowledgement for each event, or why not all of them have one.
+pub type Taken<A, E> = Result<Vec<A>, Refused<A, E>>;
+
+/// A batch that a sink didn't take as a whole.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refused<A, E> {
+    /// For each event of the batch, in the same order, its acknowledgement if it has one. May be empty: none has.
+    pub acks: Vec<Option<A>>,
+    /// Why the others were not taken.
+    pub error: E,
+}
+
+impl<A, E> Refused<A, E> {
+    /// Nothing of the batch is acknowledged.
+    pub fn whole(error: E) -> Self {
+        Self { acks: Vec::new(), error }
+    }
 }
 
 /// Is told what became of each line. Everything is in the order of the input; an error of any of these ends the import.
@@ -266,13 +285,28 @@ impl<D: Decoder, S: Sink, O: Observer<S::Ack>> Run<'_, D, S, O> {
         if events == 0 {
             return Ok(());
         }
-        let acks = self.sink.append_batch(&self.batch.events).map_err(ImportError::Sink)?;
-        if acks.len() != events {
-            return Err(ImportError::Unacknowledged { events, acknowledged: acks.len() });
+        match self.sink.append_batch(&self.batch.events) {
+            Ok(acks) if acks.len() != events => {
+                Err(ImportError::Unacknowledged { events, acknowledged: acks.len() })
+            }
+            Ok(acks) => self.acknowledge(acks.into_iter().map(Some)),
+            Err(Refused { acks, error }) => {
+                self.acknowledge(acks.into_iter())?;
+                Err(ImportError::Sink(error))
+            }
         }
-        self.importer.summary.accepted += u64::try_from(events).unwrap_or_default();
+    }
+
+    /// Counts and reports what of the batch is acknowledged, and is done with the batch.
+    fn acknowledge(
+        &mut self,
+        acks: impl Iterator<Item = Option<S::Ack>>,
+    ) -> Result<(), ImportError<S::Error>> {
         self.batch.events.clear();
-        for (line, ack) in self.batch.lines.drain(..).zip(acks) {
+        let acknowledged: Vec<(u64, S::Ack)> =
+            self.batch.lines.drain(..).zip(acks).filter_map(|(line, ack)| Some((line, ack?))).collect();
+        self.importer.summary.accepted += u64::try_from(acknowledged.len()).unwrap_or_default();
+        for (line, ack) in acknowledged {
             self.observer.acknowledged(line, ack).map_err(ImportError::Observer)?;
         }
         self.flush()

@@ -3,14 +3,14 @@
 //!
 //! ```
 //! use usertrail::event::UnknownMembers;
-//! use usertrail::exchange::{Importer, JsonLines, Observer, Sink};
+//! use usertrail::exchange::{Importer, JsonLines, Observer, Sink, Taken};
 //! use usertrail::event::NewEvent;
 //!
 //! struct Count(usize);
 //! impl Sink for Count {
 //!     type Ack = ();
 //!     type Error = std::convert::Infallible;
-//!     fn append_batch(&mut self, events: &[NewEvent<'static>]) -> Result<Vec<()>, Self::Error> {
+//!     fn append_batch(&mut self, events: &[NewEvent<'static>]) -> Taken<(), Self::Error> {
 //!         self.0 += events.len();
 //!         Ok(vec![(); events.len()])
 //!     }
@@ -38,7 +38,7 @@ mod lines;
 #[cfg(test)]
 mod tests;
 
-pub use import::{ImportError, Importer, Observer, Sink, Summary};
+pub use import::{ImportError, Importer, Observer, Refused, Sink, Summary, Taken};
 pub use jsonl::JsonLines;
 
 use crate::event::{EventError, NewEvent};

@@ -32,7 +32,7 @@ impl Sink for Keep {
     type Ack = usize;
     type Error = io::Error;
 
-    fn append_batch(&mut self, events: &[NewEvent<'static>]) -> Result<Vec<usize>, io::Error> {
+    fn append_batch(&mut self, events: &[NewEvent<'static>]) -> Taken<usize, io::Error> {
         let mut record = self.0.borrow_mut();
         let first = record.events.len();
         record.batches.push(events.len());
@@ -214,7 +214,7 @@ fn a_sink_must_acknowledge_every_event() {
     impl Sink for Short {
         type Ack = ();
         type Error = io::Error;
-        fn append_batch(&mut self, _: &[NewEvent<'static>]) -> Result<Vec<()>, io::Error> {
+        fn append_batch(&mut self, _: &[NewEvent<'static>]) -> Taken<(), io::Error> {
             Ok(Vec::new())
         }
     }
@@ -223,6 +223,28 @@ fn a_sink_must_acknowledge_every_event() {
     let result =
         Importer::new().run(&b"{\"action\":\"auth.login\"}"[..], &mut jsonl(), &mut Short, &mut Quiet);
     assert!(matches!(result, Err(ImportError::Unacknowledged { events: 1, acknowledged: 0 })));
+}
+
+#[test]
+fn what_a_refused_batch_has_stored_is_acknowledged() {
+    struct Partial(Shared);
+    impl Sink for Partial {
+        type Ack = usize;
+        type Error = io::Error;
+        fn append_batch(&mut self, _: &[NewEvent<'static>]) -> Taken<usize, io::Error> {
+            self.0.borrow_mut().batches.push(3);
+            Err(Refused { acks: vec![Some(10), None, Some(12)], error: io::ErrorKind::StorageFull.into() })
+        }
+    }
+    let record = Shared::default();
+    let mut importer = Importer::new();
+    let input = "{\"action\":\"a.b\",\"category\":\"auth\",\"level\":\"info\"}\n\n".repeat(3);
+    let (mut sink, mut observer) = (Partial(record.clone()), Keep(record.clone()));
+    let result = importer.run(input.as_bytes(), &mut jsonl(), &mut sink, &mut observer);
+    assert!(matches!(result, Err(ImportError::Sink(error)) if error.kind() == io::ErrorKind::StorageFull));
+    let record = record.borrow();
+    assert_eq!(record.acknowledged, [(1, 10), (5, 12)]);
+    assert_eq!((importer.summary().accepted, record.batches.len(), record.flushed.last()), (2, 1, Some(&2)));
 }
 
 #[test]

@@ -22,8 +22,8 @@ const MILLIS_MASK: u64 = (1 << 48) - 1;
 #[inline]
 pub(crate) fn make(key: &IndexKey, shard: u16, sequence: u64, recorded_at_micros: i64) -> u128 {
     let micros = recorded_at_micros.max(0).cast_unsigned();
-    let clear = (micros / 1000 & MILLIS_MASK) << 12 | (micros % 1000) << 2 | sequence & 3;
-    let location = u64::from(shard) << SEQUENCE_BITS | sequence & ((1 << SEQUENCE_BITS) - 1);
+    let clear = ((micros / 1000) & MILLIS_MASK) << 12 | (micros % 1000) << 2 | (sequence & 3);
+    let location = u64::from(shard) << SEQUENCE_BITS | (sequence & ((1 << SEQUENCE_BITS) - 1));
     let veiled = (location ^ key.veil(clear)) & LOCATION_MASK;
     u128::from(clear >> 12) << 80
         | 7 << 76
@@ -37,10 +37,10 @@ pub(crate) fn locate(key: &IndexKey, id: u128) -> Option<(u16, u64)> {
     let bytes = id.to_be_bytes();
     let (&high, &low) = (bytes.first_chunk::<8>()?, bytes.last_chunk::<8>()?);
     let (high, low) = (u64::from_be_bytes(high), u64::from_be_bytes(low));
-    if high >> 12 & 0xf != 7 || low >> LOCATION_BITS != 2 {
+    if (high >> 12) & 0xf != 7 || low >> LOCATION_BITS != 2 {
         return None;
     }
-    let clear = high >> 16 << 12 | high & 0xfff;
+    let clear = (high >> 16) << 12 | (high & 0xfff);
     let location = (low ^ key.veil(clear)) & LOCATION_MASK;
     let shard = u16::try_from(location >> SEQUENCE_BITS).ok()?;
     Some((shard, location & ((1 << SEQUENCE_BITS) - 1)))
@@ -50,6 +50,14 @@ pub(crate) fn locate(key: &IndexKey, id: u128) -> Option<(u16, u64)> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn the_id_is_the_one_that_the_format_document_lists() {
+        let mut secret = [0; 32];
+        secret.iter_mut().zip(0..).for_each(|(byte, n)| *byte = n);
+        let id = make(&IndexKey::new(secret), 3, 1_234_567, 1_795_170_600_123_456);
+        assert_eq!(uuid::Uuid::from_u128(id).to_string(), "01a1f881-84bb-7723-a79f-5d4e8d329fc5");
+    }
 
     proptest! {
         #[test]

@@ -171,6 +171,21 @@ mod tests {
     }
 
     #[test]
+    fn derived_values_are_those_that_the_format_document_lists() {
+        let mut secret = [0; 32];
+        secret.iter_mut().zip(0..).for_each(|(byte, n)| *byte = n);
+        let key = IndexKey::new(secret);
+        assert_eq!(key.encode()[12..16], [0x4e, 0x79, 0xdd, 0x46]);
+        assert_eq!(format!("{:016x}", route_hash(b"alice")), "4da10dd61a0116b0");
+        assert_eq!(
+            format!("{:?}", key.fingerprint(b"alice")),
+            "Fingerprint(e7ff796b233ad7a300b3b99a31c7dd8a)"
+        );
+        let tag = 0x5761_2dfe_d35e_5772_d982_ec92_427c_0226_u128;
+        assert_eq!(key.cursor_tag(&[0; 48]), tag.to_be_bytes());
+    }
+
+    #[test]
     fn a_cursor_tag_is_checked_whole() {
         let key = IndexKey::new([1; 32]);
         let tag = key.cursor_tag(b"payload");

@@ -15,7 +15,7 @@
 //!
 //! A user's postings: with at most 128 of them one block (`format::posting`); with more a table first, of 24 bytes for
 //! each block: {u32 where the block begins, from the table's beginning; u16 tag mask, see `TagMask`; u16 zero; i64 earliest;
-//! i64 latest occurred_at}, then the blocks; all but the last hold 128 postings.
+//! i64 latest `occurred_at`}, then the blocks; all but the last hold 128 postings.
 
 use super::bytes::{i64_at, u16_at, u32_at, u64_at};
 use super::posting::{BLOCK_POSTINGS_MAX, TagMask, TimeRange};

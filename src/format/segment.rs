@@ -186,7 +186,7 @@ pub(crate) fn encode_footer(
 pub(crate) struct Trailer {
     pub(crate) footer_offset: u64,
     pub(crate) footer_bytes: u32,
-    footer_crc: u32,
+    crc: u32,
 }
 
 impl Trailer {
@@ -202,14 +202,14 @@ impl Trailer {
         Ok(Self {
             footer_offset: u64_at(bytes, 16).ok_or(short)?,
             footer_bytes: u32_at(bytes, 24).filter(|length| *length <= 4096).ok_or(short)?,
-            footer_crc: u32_at(bytes, 28).ok_or(short)?,
+            crc: u32_at(bytes, 28).ok_or(short)?,
         })
     }
 }
 
 impl Footer {
     pub(crate) fn decode(bytes: &[u8], trailer: &Trailer) -> FormatResult<Self> {
-        if crc32c::crc32c(bytes) != trailer.footer_crc {
+        if crc32c::crc32c(bytes) != trailer.crc {
             return Err(FormatError::Damaged("the segment footer's checksum does not match"));
         }
         unarchive::<Self, ArchivedFooter>(bytes, "the segment footer is damaged")

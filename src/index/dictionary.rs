@@ -1,9 +1,12 @@
 //! Names to small codes, for one segment: own actions and services. Knows no catalogue.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 
 use parking_lot::RwLock;
+
+use crate::format::keys::route_hash;
 
 /// A growing list of names with their codes.
 #[derive(Debug)]
@@ -13,9 +16,26 @@ pub(crate) struct Dictionary {
     names: RwLock<Names>,
 }
 
+/// XXH3 of the name: looked up at every append. The names are the application's own, and at most some thousands.
+#[derive(Default)]
+struct NameHasher(u64);
+
+impl Hasher for NameHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        self.0 = route_hash(bytes) ^ self.0.rotate_left(1);
+    }
+
+    // The end mark of a text, which says nothing here.
+    fn write_u8(&mut self, _: u8) {}
+}
+
 #[derive(Debug, Default)]
 struct Names {
-    codes: HashMap<Arc<str>, u16>,
+    codes: HashMap<Arc<str>, u16, BuildHasherDefault<NameHasher>>,
     in_order: Vec<Arc<str>>,
 }
 
@@ -46,13 +66,51 @@ impl Dictionary {
 
     /// All names in the order of their codes.
     pub(crate) fn names(&self) -> Vec<String> {
-        self.names.read().in_order.iter().map(|name| name.to_string()).collect()
+        self.names.read().in_order.iter().map(ToString::to_string).collect()
     }
 
     /// About the bytes that it takes.
     pub(crate) fn bytes(&self) -> usize {
         let names = self.names.read();
         names.in_order.iter().map(|name| name.len() + 64).sum()
+    }
+}
+
+/// How many names a [`Recent`] holds.
+const RECENT_NAMES: usize = 32;
+
+/// The codes that one thread asked for last, so that the usual names cost it no lock and no hash.
+///
+/// A lock taken right behind stores to memory that is far away waits for them: at every append that is a tenth of its
+/// time. Belongs to one dictionary, whose codes never change once given.
+#[derive(Debug)]
+pub(crate) struct Recent {
+    codes: [Option<(Box<str>, u16)>; RECENT_NAMES],
+}
+
+impl Default for Recent {
+    fn default() -> Self {
+        Self { codes: [const { None }; RECENT_NAMES] }
+    }
+}
+
+impl Recent {
+    /// The name's code in the dictionary; a new one if need be. The writer's alone.
+    #[inline]
+    pub(crate) fn code_or_insert(&mut self, dictionary: &Dictionary, name: &str) -> u16 {
+        // Any function of the name will do: two names in one place only take turns.
+        let bytes = name.as_bytes();
+        let (first, last) =
+            (bytes.first().copied().unwrap_or_default(), bytes.last().copied().unwrap_or_default());
+        let place = (bytes.len() + usize::from(first) + 4 * usize::from(last)) % RECENT_NAMES;
+        match &self.codes[place] {
+            Some((known, code)) if **known == *name => *code,
+            _ => {
+                let code = dictionary.code_or_insert(name);
+                self.codes[place] = Some((name.into(), code));
+                code
+            }
+        }
     }
 }
 
@@ -69,5 +127,19 @@ mod tests {
         );
         assert_eq!((dictionary.code("c"), dictionary.code("d")), (Some(3), None));
         assert_eq!(dictionary.names(), ["a", "b", "c"]);
+    }
+
+    #[test]
+    fn recent_codes_are_those_of_the_dictionary() {
+        let (dictionary, mut recent) = (Dictionary::new(1, 400), Recent::default());
+        let names: Vec<String> = (0..500).map(|number| format!("service-{}", number * 7919 % 500)).collect();
+        // Far more names than places: every one is displaced and asked for again.
+        for name in names.iter().chain(&names).chain(names.iter().rev()) {
+            let code = recent.code_or_insert(&dictionary, name);
+            assert_eq!(code, dictionary.code(name).unwrap_or(400), "{name}");
+            assert_eq!(recent.code_or_insert(&dictionary, name), code, "{name}");
+        }
+        assert_eq!(dictionary.names(), names[..399]);
+        assert_eq!(recent.code_or_insert(&dictionary, ""), 400);
     }
 }

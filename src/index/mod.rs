@@ -9,6 +9,8 @@ pub(crate) mod dictionary;
 pub(crate) mod run;
 pub(crate) mod selection;
 pub(crate) mod tail;
+#[cfg(test)]
+mod tests;
 
 use std::ops::ControlFlow;
 

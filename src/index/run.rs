@@ -41,8 +41,8 @@ impl Run {
         let header = RunHeader::decode(head).map_err(located(path, 0))?;
         let pages = header.checksums_offset / PAGE_BYTES as u64;
         let sections = [header.filter, header.postings, header.dictionaries];
-        let ends = sections.map(|section| section.offset.checked_add(section.bytes).unwrap_or(u64::MAX));
-        let directory_end = header.users.checked_mul(ENTRY_BYTES as u64).unwrap_or(u64::MAX);
+        let ends = sections.map(|section| section.offset.saturating_add(section.bytes));
+        let directory_end = header.users.saturating_mul(ENTRY_BYTES as u64);
         let sound = ends.iter().all(|end| *end <= header.checksums_offset)
             && header.directory_offset.checked_add(directory_end) == Some(header.postings.offset)
             && header.checksums_offset % PAGE_BYTES as u64 == 0

@@ -44,6 +44,9 @@ impl Selection {
         if self.mask.0 & own != own {
             return Verdict::No;
         }
+        if self.actions.is_none() && self.services.is_none() {
+            return Verdict::Yes;
+        }
         let by_code = |wanted: &Option<Vec<u16>>, code: u16, other: u16| match wanted {
             None => Verdict::Yes,
             Some(codes) if codes.contains(&code) => Verdict::Yes,

@@ -9,7 +9,7 @@
 
 use std::hash::{BuildHasherDefault, Hasher};
 use std::ops::ControlFlow;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering, fence};
 
 use dashmap::DashMap;
 
@@ -34,6 +34,15 @@ const NO_BLOCK: u32 = u32::MAX;
 /// `BLOCK_POSTINGS_MAX`, as postings are counted.
 const FULL_BLOCK: u32 = 128;
 const _: () = assert!(FULL_BLOCK as usize == BLOCK_POSTINGS_MAX);
+/// The index of the first posting in a full block.
+const FULL_FROM: u32 = {
+    let (mut first_index, mut number) = (1, 0);
+    while number < BLOCK_SIZES.len() {
+        first_index += BLOCK_SIZES[number] as u32;
+        number += 1;
+    }
+    first_index
+};
 
 /// A fingerprint is uniform already: its first bytes are the hash.
 #[derive(Default)]
@@ -64,7 +73,12 @@ struct Shape {
 
 impl Shape {
     /// The shape of the block that holds the posting of this index (from 1: the slot holds index 0).
+    #[inline]
     fn holding(index: u32) -> Self {
+        if index >= FULL_FROM {
+            let first_index = index - (index - FULL_FROM) % FULL_BLOCK;
+            return Self { first_index, postings: FULL_BLOCK, timed: true };
+        }
         let mut first_index = 1;
         for (number, size) in BLOCK_SIZES.iter().enumerate() {
             let postings = u32::from(*size);
@@ -73,8 +87,7 @@ impl Shape {
             }
             first_index += postings;
         }
-        let full = FULL_BLOCK;
-        Self { first_index: first_index + (index - first_index) / full * full, postings: full, timed: true }
+        Self { first_index: FULL_FROM, postings: FULL_BLOCK, timed: true }
     }
 
     const fn head_words(self) -> usize {
@@ -124,11 +137,6 @@ impl TailIndex {
         }
     }
 
-    /// The sequence that ordinals count from.
-    pub(crate) fn base(&self) -> u64 {
-        self.base
-    }
-
     /// Finds a user, for an append.
     #[inline]
     pub(crate) fn slot(&self, user: Fingerprint) -> Option<Slot> {
@@ -148,13 +156,13 @@ impl TailIndex {
     /// Adds a user's first posting in this segment. `false` if there is no room, which the sizes rule out.
     #[must_use]
     pub(crate) fn insert(&self, user: Fingerprint, count_before: u64, posting: Posting) -> bool {
-        let used = self.used.load(Ordering::Relaxed);
-        let slot = low_half(used);
+        let taken = self.used.load(Ordering::Relaxed);
+        let slot = low_half(taken);
         let at = slot as usize * SLOT_WORDS;
         let stored = self.slots.set(at, count_before)
             && self.slots.set(at + 1, pack(1, NO_BLOCK))
             && self.slots.set(at + 2, pack_posting(posting));
-        self.used.store(used + 1, Ordering::Relaxed);
+        self.used.store(taken + 1, Ordering::Relaxed);
         // The map's lock orders the slot before any reader that finds it.
         self.users.insert(user, slot);
         stored
@@ -180,6 +188,9 @@ impl TailIndex {
         }
         let place = at + shape.head_words() + (count - shape.first_index) as usize;
         stored &= self.blocks.set(place, pack_posting(posting));
+        // A reader may see the new count before the shard publishes it: then it looks at the posting, to find that it
+        // is not published. So the posting must be there. Pairs with the fence in `counts`.
+        fence(Ordering::Release);
         stored && self.slots.set(slot.0 as usize * SLOT_WORDS + 1, pack(count + 1, newest))
     }
 
@@ -208,6 +219,8 @@ impl TailIndex {
     /// How many postings the user has here, and the newest block: one load, so that they fit each other.
     fn counts(&self, slot: Slot) -> (u32, u32) {
         let packed = self.slot_word(slot, 1);
+        // What was stored before the count is seen with it. Pairs with the fence in `push`.
+        fence(Ordering::Acquire);
         (low_half(packed), high_half(packed))
     }
 
@@ -276,11 +289,6 @@ impl TailUser<'_> {
     /// How many the user has in it.
     pub(crate) fn count(&self) -> u32 {
         self.count
-    }
-
-    /// The ordinal of the newest.
-    pub(crate) fn last_ordinal(&self) -> u32 {
-        self.tail.posting(self.slot, self.newest, self.count - 1).ordinal
     }
 
     /// Offers the postings in the range that pass the selection to the sink.

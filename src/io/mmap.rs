@@ -61,8 +61,8 @@ impl Memory {
         // SAFETY: in range; outside of what any map lends and of what an appender writes, as just checked, and the
         // registry stays locked, so that no map is made meanwhile.
         unsafe {
-            std::ptr::copy_nonoverlapping(bytes.as_ptr(), self.raw.as_mut_ptr().add(offset), bytes.len())
-        };
+            std::ptr::copy_nonoverlapping(bytes.as_ptr(), self.raw.as_mut_ptr().add(offset), bytes.len());
+        }
         true
     }
 
@@ -81,8 +81,8 @@ impl Memory {
         // SAFETY: in range, and nobody writes there: appenders write above `published`, and `copy_in` holds the
         // registry's lock, as this does.
         unsafe {
-            std::ptr::copy_nonoverlapping(self.raw.as_ptr().add(offset), buffer.as_mut_ptr(), buffer.len())
-        };
+            std::ptr::copy_nonoverlapping(self.raw.as_ptr().add(offset), buffer.as_mut_ptr(), buffer.len());
+        }
         true
     }
 }
@@ -311,6 +311,10 @@ impl SharedWords {
         if index >= self.len() {
             return None;
         }
+        #[expect(
+            clippy::cast_ptr_alignment,
+            reason = "a mapping starts at a page, and words are counted from there"
+        )]
         // SAFETY: in range, and aligned, since a mapping starts at a page. Every access in every process is an
         // atomic one through this type; `store` checks that the mapping is writable.
         Some(unsafe { AtomicU64::from_ptr(self.memory.raw.as_mut_ptr().cast::<u64>().add(index)) })

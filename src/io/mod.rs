@@ -45,8 +45,9 @@ pub(crate) trait Disk: Send + Sync + Debug {
     fn open(&self, path: &Path, access: Access) -> Result<Arc<dyn DiskFile>>;
     /// Takes the exclusive lock at `path`, or says who has it.
     fn lock(&self, path: &Path) -> Result<Box<dyn LockGuard>>;
-    /// Whether somebody holds the lock at `path` now.
-    fn is_locked(&self, path: &Path) -> Result<bool>;
+    /// Keeps writers away for as long as the guard lives, for a reader that must not be written under; `None` if there
+    /// is a writer. Several readers may do so at a time.
+    fn keep_writers_away(&self, path: &Path) -> Result<Option<Box<dyn LockGuard>>>;
     /// A small file of words shared with other processes; made and sized if need be (when writable).
     fn shared_words(&self, path: &Path, words: usize, access: Access) -> Result<SharedWords>;
     /// The bytes that the directory's files take, apparent size.

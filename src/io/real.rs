@@ -18,8 +18,8 @@ use crate::error::{Error, ErrorKind, Result};
 #[derive(Debug, Default)]
 pub(crate) struct RealDisk;
 
-/// How long an opener waits for a lock that a reader's probe may hold for a moment.
-const LOCK_PATIENCE: Duration = Duration::from_millis(100);
+/// How long an opener waits for the lock: a reader that is opening may hold it.
+const LOCK_PATIENCE: Duration = Duration::from_millis(500);
 
 impl Disk for RealDisk {
     fn create_dir(&self, path: &Path) -> Result<()> {
@@ -152,19 +152,22 @@ impl Disk for RealDisk {
             .set_len(0)
             .and_then(|()| file.rewind())
             .and_then(|()| file.write_all(format!("{name}\n").as_bytes()));
-        Ok(Box::new(RealLock { _file: file }))
+        Ok(Box::new(RealLock { _file: Some(file) }))
     }
 
-    fn is_locked(&self, path: &Path) -> Result<bool> {
+    fn keep_writers_away(&self, path: &Path) -> Result<Option<Box<dyn LockGuard>>> {
         let file = match File::open(path) {
             Ok(file) => file,
-            Err(source) if source.kind() == io::ErrorKind::NotFound => return Ok(false),
+            // A writer makes the file before it does anything else.
+            Err(source) if source.kind() == io::ErrorKind::NotFound => {
+                return Ok(Some(Box::new(RealLock { _file: None })));
+            }
             Err(source) => return Err(Error::io("open the lock file", path, source)),
         };
         match file.try_lock_shared() {
-            Ok(()) => Ok(false),
-            Err(TryLockError::WouldBlock) => Ok(true),
-            Err(TryLockError::Error(source)) => Err(Error::io("probe the lock of", path, source)),
+            Ok(()) => Ok(Some(Box::new(RealLock { _file: Some(file) }))),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(source)) => Err(Error::io("lock", path, source)),
         }
     }
 
@@ -208,7 +211,7 @@ fn allocate_whole(file: &File, bytes: u64) -> io::Result<()> {
     match rustix::fs::fallocate(file, FallocateFlags::empty(), 0, bytes) {
         Ok(()) => Ok(()),
         Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => {
-            let zeros = [0; 1 << 16];
+            let zeros = [0; 1 << 14];
             let mut offset = 0;
             while offset < bytes {
                 let length = (bytes - offset).min(zeros.len() as u64);
@@ -236,7 +239,7 @@ fn map_whole(file: &File, path: &Path, bytes: u64, access: Access) -> Result<Mma
 
 #[derive(Debug)]
 struct RealLock {
-    _file: File,
+    _file: Option<File>,
 }
 
 impl LockGuard for RealLock {}

@@ -19,7 +19,7 @@ pub enum Order {
 }
 
 /// What is asked of a user's log. Empty lists ask for nothing in particular.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Filter {
     pub(crate) levels: BTreeSet<Level>,
     pub(crate) categories: BTreeSet<Category>,
@@ -35,6 +35,10 @@ pub(crate) struct Filter {
 impl Filter {
     /// A digest that two filters share only if they ask the same; part of the cursor.
     pub(crate) fn digest(&self) -> u64 {
+        if *self == Self::default() {
+            // The usual question needs no text.
+            return 0;
+        }
         let mut text = Vec::new();
         let mut put = |part: &[u8]| {
             // Lengths keep neighbours apart.
@@ -46,23 +50,14 @@ impl Filter {
         put(&self.statuses.iter().map(|status| status.code()).collect::<Vec<_>>());
         for names in [&self.actions, &self.services] {
             put(&(names.len() as u64).to_le_bytes());
-            names.iter().for_each(|name| put(name.as_bytes()));
+            for name in names {
+                put(name.as_bytes());
+            }
         }
         for bound in [self.since, self.until] {
             put(bound.map(i64::to_le_bytes).as_ref().map_or(&[], |bytes| bytes));
         }
         route_hash(&text)
-    }
-
-    /// Whether every event passes.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.levels.is_empty()
-            && self.categories.is_empty()
-            && self.statuses.is_empty()
-            && self.actions.is_empty()
-            && self.services.is_empty()
-            && self.since.is_none()
-            && self.until.is_none()
     }
 
     /// The filter in the codes of a source.

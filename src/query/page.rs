@@ -14,7 +14,9 @@ pub(crate) struct Place {
     /// The segment's place in the view.
     pub(crate) segment: u32,
     pub(crate) ordinal: u32,
-    pub(crate) offset: usize,
+    pub(crate) offset: u32,
+    /// The record was touched already, to decide the filter.
+    pub(crate) asked: bool,
     pub(crate) user_sequence: u64,
 }
 
@@ -26,6 +28,8 @@ pub(crate) struct Place {
 pub struct Page {
     pub(crate) view: Arc<ShardView>,
     pub(crate) key: Arc<IndexKey>,
+    /// Whose log it is.
+    pub(crate) user_id: Arc<str>,
     pub(crate) places: Vec<Place>,
     pub(crate) has_more: bool,
     pub(crate) limit: usize,
@@ -69,7 +73,15 @@ impl Page {
     /// [`ErrorKind::Corruption`](crate::ErrorKind::Corruption), naming file and offset, in place of an event whose record
     /// is damaged.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = Result<EventView<'_>>> {
-        self.places.iter().map(|place| read(&self.view, *place))
+        // An index that is wrong must not show somebody else's event: each record says itself whose it is.
+        self.places.iter().map(|place| {
+            let event = read(&self.view, *place)?;
+            if event.user_id_bytes() == Some(self.user_id.as_bytes()) {
+                Ok(event)
+            } else {
+                Err(damaged(&self.view, *place, "it belongs to another user"))
+            }
+        })
     }
 
     /// The events, copied.
@@ -113,7 +125,7 @@ pub(crate) fn read(view: &ShardView, place: Place) -> Result<EventView<'_>> {
     let Some(segment) = view.segments.get(place.segment as usize) else {
         return Err(damaged(view, place, "no such segment"));
     };
-    let leaf = segment.leaf_at(u64::from(place.ordinal), place.offset)?;
+    let leaf = segment.leaf_at(u64::from(place.ordinal), place.offset as usize)?;
     let event = EventView::parse(leaf).map_err(|error| damaged(view, place, &error.to_string()))?;
     if event.user_sequence() != Some(place.user_sequence) {
         return Err(damaged(view, place, "it is not the event that the index names"));
@@ -127,5 +139,5 @@ pub(crate) fn damaged(view: &ShardView, place: Place, message: &str) -> Error {
     let path = segment.map_or(std::path::Path::new(""), |segment| segment.path());
     let base = segment.map_or(0, |segment| segment.base());
     let message = format!("record {} is damaged ({message})", base + u64::from(place.ordinal));
-    Error::corruption(path, place.offset as u64, message)
+    Error::corruption(path, u64::from(place.offset), message)
 }

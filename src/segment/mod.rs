@@ -107,7 +107,7 @@ impl Segment {
     }
 
     /// The same segment after this process has sealed it: the mapping stays, with its pages.
-    pub(crate) fn into_sealed(&self, footer: Footer) -> Self {
+    pub(crate) fn with_footer(&self, footer: Footer) -> Self {
         Self {
             file: Arc::clone(&self.file),
             map: Arc::clone(&self.map),
@@ -163,12 +163,9 @@ impl Segment {
         self.base + self.published()
     }
 
-    /// The footer, of a sealed segment.
-    pub(crate) fn footer(&self) -> Option<&Footer> {
-        match &self.offsets {
-            Offsets::Sealed(footer) => Some(footer),
-            Offsets::Growing(_) => None,
-        }
+    /// Whether it is sealed.
+    pub(crate) fn is_sealed(&self) -> bool {
+        matches!(self.offsets, Offsets::Sealed(_))
     }
 
     /// The bytes of memory that it takes, besides the mapping.
@@ -339,7 +336,7 @@ impl Segment {
         let counter = self.slot_counter.fetch_add(1, Ordering::Relaxed).max(1);
         let slot = FloorSlot { counter, floor, clean };
         let [even, odd] = SLOT_OFFSETS;
-        let place = if counter % 2 == 0 { even } else { odd };
+        let place = if counter.is_multiple_of(2) { even } else { odd };
         self.file.write_all_at(place, &slot.encode(self.header.salt))
     }
 

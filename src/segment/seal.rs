@@ -6,7 +6,7 @@ use crate::format::bytes::align8;
 use crate::format::located;
 use crate::format::posting::TimeRange;
 use crate::format::record;
-use crate::format::segment::{FOOTER_RESERVE, Footer, TRAILER_BYTES, Trailer, encode_footer};
+use crate::format::segment::{FOOTER_RESERVE, Footer, RECORDS_START, TRAILER_BYTES, Trailer, encode_footer};
 use crate::io::DiskFile;
 
 use super::Segment;
@@ -16,16 +16,24 @@ pub(crate) const fn sealing_bytes(records: u64) -> u64 {
     records * 4 + FOOTER_RESERVE
 }
 
-/// Writes everything that a sealed segment has and an active one has not, and syncs the file.
-///
-/// The segment must be full: its appender gone, all of its records published. `users_total` is how many users the shard
-/// has seen when it ends. Returns the footer, and each record's `occurred_at` in microseconds.
-pub(crate) fn seal(segment: &Segment, users_total: u64) -> Result<(Footer, Vec<i64>)> {
+/// What a sealed segment has and an active one has not.
+#[derive(Debug)]
+pub(crate) struct Sealing {
+    pub(crate) footer: Footer,
+    /// What is to be written, and where: sidecar, footer, trailer.
+    pub(crate) parts: [(u64, Vec<u8>); 3],
+    /// Each record's `occurred_at`, microseconds.
+    pub(crate) times: Vec<i64>,
+}
+
+/// Works out how the segment is sealed, from all of its records. `users_total` is how many users the shard has seen when
+/// it ends.
+pub(crate) fn plan(segment: &Segment, users_total: u64) -> Result<Sealing> {
     let count = segment.published();
-    let mut records_end = usize::try_from(crate::format::segment::RECORDS_START).unwrap_or_default();
+    let mut records_end = usize::try_from(RECORDS_START).unwrap_or_default();
     let (mut occurred, mut recorded) = (TimeRange::EMPTY, TimeRange::EMPTY);
     let mut times = Vec::with_capacity(usize::try_from(count).unwrap_or_default());
-    let mut sidecar = Vec::with_capacity(usize::try_from(count).unwrap_or_default() * 4);
+    let mut sidecar = Vec::with_capacity(times.capacity() * 4);
     for ordinal in 0..count {
         let offset = segment.offset_of(ordinal).unwrap_or_default();
         let leaf = segment.leaf_at(ordinal, offset)?;
@@ -37,12 +45,13 @@ pub(crate) fn seal(segment: &Segment, users_total: u64) -> Result<(Footer, Vec<i
         sidecar.extend_from_slice(&u32::try_from(offset).unwrap_or(u32::MAX).to_le_bytes());
         records_end = offset + record::record_bytes(leaf.len());
     }
-    let footer_offset = (align8(records_end) + sidecar.len()).next_multiple_of(16) as u64;
+    let sidecar_offset = align8(records_end) as u64;
+    let footer_offset = (sidecar_offset + sidecar.len() as u64).next_multiple_of(16);
     let footer = Footer {
         base: segment.base(),
         count,
         records_end: records_end as u64,
-        sidecar_offset: align8(records_end) as u64,
+        sidecar_offset,
         occurred_min_micros: occurred.min,
         occurred_max_micros: occurred.max,
         recorded_min_micros: recorded.min,
@@ -51,12 +60,19 @@ pub(crate) fn seal(segment: &Segment, users_total: u64) -> Result<(Footer, Vec<i
     };
     let (archive, trailer) = encode_footer(&footer, segment.salt(), footer_offset)
         .map_err(located(segment.path(), footer_offset))?;
-    let file = segment.file();
-    file.write_all_at(footer.sidecar_offset, &sidecar)?;
-    file.write_all_at(footer_offset, &archive)?;
-    file.write_all_at(file.len() - TRAILER_BYTES as u64, &trailer)?;
+    let trailer_offset = segment.header().file_bytes - TRAILER_BYTES as u64;
+    let parts = [(sidecar_offset, sidecar), (footer_offset, archive), (trailer_offset, trailer.to_vec())];
+    Ok(Sealing { footer, parts, times })
+}
+
+/// Seals a segment that is full (its appender gone, all of its records published) and syncs the file.
+pub(crate) fn seal(segment: &Segment, users_total: u64) -> Result<Sealing> {
+    let sealing = plan(segment, users_total)?;
+    for (offset, bytes) in &sealing.parts {
+        segment.file().write_all_at(*offset, bytes)?;
+    }
     segment.sync()?;
-    Ok((footer, times))
+    Ok(sealing)
 }
 
 /// Reads a sealed segment's footer.

@@ -3,15 +3,16 @@
 //! Owns no file and changes none. How far it may read, the live file says while a writer runs; without one, the durable
 //! floor, since what lies above it may be rolled back.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::recovery::{open_listed, open_sealed, read_manifest};
+use super::recovery::{Repair, open_listed, open_sealed, read_manifest};
 use super::replay::replay;
 use super::view::{ShardView, Source};
 use super::{Context, Opened, Shard};
 use crate::error::{Error, Result};
+use crate::format::bytes::u64_at;
 use crate::format::manifest::Rollback;
 use crate::format::record;
 use crate::format::segment::RECORDS_START;
@@ -39,21 +40,36 @@ pub(crate) enum Extent {
     Durable,
 }
 
+/// Where a log stops.
+struct Stop {
+    path: PathBuf,
+    offset: u64,
+    /// Something lies behind its last record.
+    dirty: bool,
+}
+
 /// Opens a shard for reading.
 ///
 /// Says also whether records above the durable floor were left out, which a recovery would make readable.
 pub(crate) fn open(context: &Context, dir: &Path, shard: ShardId, extent: Extent) -> Result<(Opened, bool)> {
     let manifest = read_manifest(context, dir, shard)?;
-    let sealed = open_sealed(context, dir, shard, &manifest)?;
+    let sealed = open_sealed(context, dir, shard, &manifest, Repair::No)?;
     let unsealed: Vec<_> = manifest.segments.iter().filter(|entry| !entry.sealed).collect();
     let mut opened = Vec::new();
     let mut floor = sealed.end;
     let mut left_out = false;
     let mut base = sealed.end;
+    // Where the log stops, should it stop too early: the first segment with something behind its records, else the last
+    // one with records.
+    let mut stop = Stop { path: dir.to_owned(), offset: 0, dirty: false };
     for entry in &unsealed {
         let (file, header) = open_listed(context, dir, shard, entry)?;
         if extent == Extent::Durable {
             let found = scan(&file, header.salt, base)?;
+            if !stop.dirty && (found.dirty || found.count() > 0) {
+                let path = file.path().to_owned();
+                stop = Stop { path, offset: found.end_offset, dirty: found.dirty };
+            }
             floor = floor.max(found.floor);
             left_out |= found.dirty;
             base = found.end();
@@ -72,7 +88,9 @@ pub(crate) fn open(context: &Context, dir: &Path, shard: ShardId, extent: Extent
     let mut users_total = sealed.users_total;
     let mut end = sealed.end;
     for (file, header) in opened {
-        if end > bound {
+        // The one that is written to comes last: the reader goes on in it. What the writer has only prepared behind it
+        // would make every look at what is new open the shard again.
+        if end > bound || end == bound && matches!(view.sources.last(), Some(Source::Tail(..))) {
             break;
         }
         let map = map_file(&file, RECORDS_START, Access::Read)?;
@@ -84,9 +102,13 @@ pub(crate) fn open(context: &Context, dir: &Path, shard: ShardId, extent: Extent
         view.segments.push(segment);
     }
     if end < bound {
-        let message = format!("shard {shard} ends at {end}, though {bound} records were published");
-        let path = view.segments.last().map_or(dir, |segment| segment.path());
-        return Err(Error::corruption(path, 0, message));
+        let message =
+            format!("record {end} of shard {shard} is damaged or missing, though {bound} were stored");
+        let stop = match (extent, view.segments.last()) {
+            (Extent::Published(_), Some(last)) => Stop { path: last.path().to_owned(), ..stop },
+            _ => stop,
+        };
+        return Err(Error::corruption(&stop.path, stop.offset, message));
     }
     let opened = Opened { view, manifest, writer: None, frozen: Vec::new(), durable: floor, users_total };
     Ok((opened, left_out))
@@ -103,25 +125,61 @@ fn catch_up(context: &Context, segment: &Segment, tail: &TailIndex, bound: u64) 
             at + record::record_bytes(segment.leaf_at(last, at)?.len())
         }
     };
-    // The writer has published these bytes; how far, only the records themselves say.
-    let _ = segment.map().publish_up_to(segment.map().len());
+    // Where the published records end, only they say, and behind them the writer is writing: so they are found in copies,
+    // and their bytes are lent from the mapping only once they are known to be records.
     let mut offsets = Vec::new();
+    let mut window = Window::default();
     while segment.base() + ordinal + (offsets.len() as u64) < bound {
-        let bytes = segment.map().get_from(offset).unwrap_or_default();
+        let bytes = window.at(segment, offset)?;
         let Ok((_, leaf)) = record::verify(bytes, segment.salt(), offset as u64) else { break };
+        // A record of a later place, where the segment before this one stops too early, continues nothing.
+        if u64_at(leaf, 0) != Some(segment.base() + ordinal + offsets.len() as u64) {
+            break;
+        }
         offsets.push(u32::try_from(offset).unwrap_or(u32::MAX));
         offset += record::record_bytes(leaf.len());
     }
+    let _ = segment.map().publish_up_to(offset);
     let replayed = replay(&context.key, segment, tail, ordinal, &offsets)?;
     ordinal += offsets.len() as u64;
     debug_assert_eq!(ordinal, segment.published(), "every record that was found is published");
     Ok(replayed.new_users)
 }
 
+/// A piece of a segment's file, copied.
+#[derive(Default)]
+struct Window {
+    begin: usize,
+    bytes: Vec<u8>,
+}
+
+/// How much is copied at a time: many records, and at least the longest one.
+const WINDOW_BYTES: usize = 1 << 18;
+
+impl Window {
+    /// The bytes from `offset` on: a whole record, if there is one.
+    fn at(&mut self, segment: &Segment, offset: usize) -> Result<&[u8]> {
+        let longest = record::record_bytes(record::LEAF_BYTES_MAX);
+        let file_bytes = segment.map().len();
+        let wanted = offset.saturating_add(longest).min(file_bytes);
+        if offset < self.begin || wanted > self.begin + self.bytes.len() {
+            self.begin = offset.min(file_bytes);
+            self.bytes.resize(WINDOW_BYTES.min(file_bytes - self.begin), 0);
+            segment.file().read_exact_at(self.begin as u64, &mut self.bytes)?;
+        }
+        Ok(self.bytes.get(offset - self.begin..).unwrap_or_default())
+    }
+}
+
 impl Shard {
     /// What the live file said when this reader opened the shard: the writer's session, and whether the writer ran.
     pub(crate) fn begin_following(&self, session: u64, running: bool) {
         *self.following.lock() = Following { session, running };
+    }
+
+    /// Whether a writer ran when this reader looked last: its tails in the live file count.
+    pub(crate) fn follows_a_writer(&self) -> bool {
+        self.following.lock().running
     }
 
     /// Takes in what the writer has published since, in a store opened for reading.

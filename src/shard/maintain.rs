@@ -3,21 +3,19 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use super::sealed::write_run;
 use super::view::Source;
-use super::{Frozen, Job, Shard};
+use super::{Job, Shard};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::located;
 use crate::format::manifest::{SegmentEntry, ShardManifest};
 use crate::format::record::record_bytes;
-use crate::format::run::Dictionaries;
 use crate::format::segment::{Header, RECORDS_START};
-use crate::index::builder::{RunBuilder, RunScope, UserPostings};
-use crate::index::run::Run;
 use crate::io::mmap::SegmentMap;
 use crate::io::{Access, DiskFile, Mode, replace_file};
-use crate::segment::create::{SEGMENT_BYTES_MIN, create_file, log_path, new_salt, run_path};
+use crate::segment::create::{SEGMENT_BYTES_MIN, create_file, log_path, new_salt};
 use crate::segment::map_file;
-use crate::segment::seal::seal;
+use crate::segment::seal::{Sealing, seal};
 
 /// How far ahead of the tail pages are made present. Small enough that few of them are synced as zeros first, large
 /// enough for 25 ms at 80 MB/s.
@@ -128,10 +126,14 @@ impl Shard {
     /// Creates and populates a new segment's file; durable, but not in the manifest yet.
     fn make_segment(&self) -> Result<Prepared> {
         // Only whoever prepares takes numbers, and that is one at a time.
-        let id = self.manifest.lock().next_segment;
+        let (id, before) = {
+            let manifest = self.manifest.lock();
+            (manifest.next_segment, manifest.segments.len())
+        };
         let path = log_path(&self.dir, id);
-        // A shard's segments grow by doubling, so that a small store is small.
-        let doubled = SEGMENT_BYTES_MIN << id.min(20);
+        // A shard's segments grow by doubling, so that a small store is small. By how many there are, not by their
+        // numbers: each opening gives a new number to the file that is prepared and not used yet.
+        let doubled = SEGMENT_BYTES_MIN << before.min(20);
         let mut file_bytes = doubled.min(self.context.segment_bytes_max);
         let (file, header) = loop {
             let header = Header {
@@ -211,17 +213,19 @@ impl Shard {
         let _sealing = self.sealing.lock();
         let Some(frozen) = self.frozen.lock().first().cloned() else { return Ok(()) };
         let segment = &frozen.segment;
-        let (footer, times) = seal(segment, frozen.users_total).inspect_err(|error| {
+        let Sealing { footer, times, .. } = seal(segment, frozen.users_total).inspect_err(|error| {
             // Records may be among what the sync lost. A full disk can't be the cause: the space was allocated.
             if error.kind() != ErrorKind::Corruption {
                 self.set_poisoned(error);
             }
         })?;
-        let run = self.write_run(&frozen, &times)?;
+        // Every earlier segment is sealed, so everything up to here is synced.
+        self.tell_durable(segment.end());
+        let run = write_run(&self.context, &self.dir, segment, &frozen.tail, &times)?;
         let id = segment.header().segment;
         self.mark_sealed(id)?;
         let _ = segment.map().publish_up_to(segment.map().len());
-        let sealed = Arc::new(segment.into_sealed(footer));
+        let sealed = Arc::new(segment.with_footer(footer));
         self.change_view(|view| {
             for slot in &mut view.segments {
                 if slot.header().segment == id {
@@ -243,47 +247,6 @@ impl Shard {
         // A courtesy to people with editors; the bytes are durable and published already.
         let _ = sealed.file().set_read_only();
         Ok(())
-    }
-
-    /// Writes the run of a full segment; none if no event in it has a user.
-    fn write_run(&self, frozen: &Frozen, times: &[i64]) -> Result<Option<Arc<Run>>> {
-        let segment = &frozen.segment;
-        let path = run_path(&self.dir, segment.header().segment);
-        let mut users = frozen.tail.users();
-        if users.is_empty() {
-            return Ok(None);
-        }
-        users.sort_unstable_by_key(|(user, _)| *user);
-        let scope = RunScope {
-            store_id: self.context.store_id,
-            shard: self.id.get(),
-            base: segment.base(),
-            records: segment.published(),
-            salt: segment.salt().0,
-            time_base: times.first().copied().unwrap_or_default(),
-        };
-        let mut builder = RunBuilder::new(scope, users.len());
-        let mut user_times = Vec::new();
-        for (user, slot) in users {
-            let postings = frozen.tail.sealed_user(slot);
-            let count_before = postings.count_before();
-            let postings = postings.postings();
-            user_times.clear();
-            user_times.extend(
-                postings
-                    .iter()
-                    .map(|posting| times.get(posting.ordinal as usize).copied().unwrap_or_default()),
-            );
-            builder.push(UserPostings { user, count_before, postings: &postings, times: &user_times })?;
-        }
-        let dictionaries =
-            Dictionaries { actions: frozen.tail.actions.names(), services: frozen.tail.services.names() };
-        let bytes = builder.finish(&dictionaries)?;
-        replace_file(&*self.context.disk, &path, &bytes, Mode::Shared)?;
-        let file = self.context.disk.open(&path, Access::Read)?;
-        let map = file.map(0, file.len(), Access::Read)?;
-        map.advise_random();
-        Ok(Some(Arc::new(Run::open(&path, map)?)))
     }
 
     fn mark_sealed(&self, id: u64) -> Result<()> {
@@ -330,19 +293,21 @@ impl Shard {
         }
     }
 
-    /// What is allocated for events to come: the rest of the active segment, and the prepared one.
+    /// What is allocated for events to come: the rest of segments that aren't sealed, and the prepared one.
     pub(crate) fn bytes_ahead(&self, view: &super::view::ShardView) -> u64 {
-        let active = view.segments.last().map_or(0, |segment| {
+        // A reader's view may end with a prepared segment, so the room is not in the last one alone.
+        let room = |segment: &Arc<crate::segment::Segment>| {
             let used = segment.published().checked_sub(1).and_then(|last| {
                 let offset = segment.offset_of(last)?;
                 let leaf = segment.leaf_at(last, offset).ok()?;
                 Some((offset + record_bytes(leaf.len())) as u64)
             });
-            segment.header().file_bytes - used.unwrap_or(RECORDS_START)
-        });
+            segment.header().file_bytes.saturating_sub(used.unwrap_or(RECORDS_START))
+        };
+        let room: u64 = view.segments.iter().filter(|segment| !segment.is_sealed()).map(room).sum();
         let known: u64 = view.segments.iter().map(|segment| segment.header().file_bytes).sum();
         let listed: u64 = self.manifest.lock().segments.iter().map(|entry| entry.file_bytes).sum();
-        active + listed.saturating_sub(known)
+        room + listed.saturating_sub(known)
     }
 
     /// Compares every checksum, and every user's records with the index.

@@ -9,6 +9,7 @@ mod group;
 pub(crate) mod maintain;
 pub(crate) mod recovery;
 pub(crate) mod replay;
+pub(crate) mod sealed;
 pub(crate) mod view;
 pub(crate) mod writer;
 
@@ -20,7 +21,7 @@ use arc_swap::ArcSwap;
 use crossbeam_utils::CachePadded;
 use parking_lot::{Condvar, Mutex};
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind};
 use crate::format::keys::IndexKey;
 use crate::format::manifest::ShardManifest;
 use crate::ids::ShardId;
@@ -31,7 +32,7 @@ use crate::io::sync::CountTail;
 use crate::io::{Access, Disk};
 use crate::segment::Segment;
 use maintain::Preparation;
-use view::ShardView;
+use view::{Reading, ShardView};
 use writer::Writer;
 
 /// What a shard needs of its store.
@@ -44,6 +45,8 @@ pub(crate) struct Context {
     pub(crate) segment_bytes_max: u64,
     /// Chunks populated ahead are synced ahead too: pays where every commit is awaited.
     pub(crate) sync_ahead: bool,
+    /// Readers see what is durable only.
+    pub(crate) readers_wait: bool,
     /// How many bytes of one shard may wait for a sync before its writers do.
     pub(crate) unsynced_bytes_max: u64,
     /// The published and durable tails, for other processes.
@@ -170,6 +173,13 @@ impl Shard {
     #[inline]
     pub(crate) fn view(&self) -> Arc<ShardView> {
         self.view.load_full()
+    }
+
+    /// What a read sees from now on. The end comes first, so that the view covers it.
+    #[inline]
+    pub(crate) fn reading(&self) -> Reading {
+        let end = if self.context.readers_wait { self.durable() } else { self.published() };
+        Reading { view: self.view(), end }
     }
 
     /// Replaces the view by a changed copy of it.

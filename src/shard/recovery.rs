@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use super::maintain::MANIFEST_NAME;
 use super::replay::replay;
+use super::sealed::{open_run, remake_footer, remake_run};
 use super::view::{ShardView, Source};
 use super::writer::Writer;
 use super::{Context, Frozen, Opened};
@@ -24,10 +25,9 @@ use crate::format::record::{self, Envelope};
 use crate::format::seeded::{Bug, has};
 use crate::format::segment::{Header, RECORDS_START};
 use crate::ids::ShardId;
-use crate::index::run::Run;
 use crate::index::tail::TailIndex;
 use crate::io::{Access, DiskFile, Mode, TEMPORARY_SUFFIX, replace_file, temporary_name};
-use crate::segment::create::{create_file, log_path, new_salt, read_header, run_path};
+use crate::segment::create::{create_file, log_path, new_salt, read_header};
 use crate::segment::scan::{Scan, scan};
 use crate::segment::seal::read_footer;
 use crate::segment::{Segment, map_file};
@@ -54,7 +54,8 @@ pub struct ShardRecovery {
 pub(crate) enum Repair {
     /// Damage below the durable floor is refused.
     No,
-    /// Such a segment is rolled back to its first bad record too; the damaged file is kept under another name.
+    /// An unsealed segment is rolled back to its first bad record too; the damaged file is kept under another name.
+    /// What a sealed one has beside its records is made anew from them.
     RollBack,
 }
 
@@ -102,7 +103,7 @@ pub(crate) fn open(
     let mut manifest = read_manifest(context, dir, shard)?;
     remove_orphans(context, dir, &manifest)?;
     let opening = Opening { context, dir, shard, repair };
-    let sealed = open_sealed(context, dir, shard, &manifest)?;
+    let sealed = open_sealed(context, dir, shard, &manifest, repair)?;
     let found = opening.scan_unsealed(&manifest, sealed.end)?;
     let decision = opening.decide(&found, sealed.end)?;
     let report = opening.settle(&mut manifest, &found, &decision)?;
@@ -182,57 +183,37 @@ pub(crate) fn open_sealed(
     dir: &Path,
     shard: ShardId,
     manifest: &ShardManifest,
+    repair: Repair,
 ) -> Result<Sealed> {
     let mut sealed = Sealed { last_recorded_at: i64::MIN, ..Sealed::default() };
     for entry in manifest.segments.iter().filter(|entry| entry.sealed) {
-        let (file, header) = open_listed(context, dir, shard, entry)?;
-        let footer = read_footer(&*file, header.salt)?;
+        let (mut file, header) = open_listed(context, dir, shard, entry)?;
+        let footer = match read_footer(&*file, header.salt) {
+            Err(error) if repair == Repair::RollBack && error.kind() == ErrorKind::Corruption => {
+                file = remake_footer(context, &file, header, sealed.end, sealed.users_total)?;
+                read_footer(&*file, header.salt)?
+            }
+            footer => footer?,
+        };
         if !sealed.segments.is_empty() && footer.base != sealed.end {
             let message = format!("the segment begins at {} instead of {}", footer.base, sealed.end);
             return Err(Error::corruption(file.path(), 0, message));
         }
         let map = map_file(&file, file.len(), Access::Read)?;
         let segment = Arc::new(Segment::sealed(file, map, header, footer));
-        if let Some(run) = open_run(context, dir, entry, &segment)? {
-            sealed.sources.push(Source::Run(Arc::new(run)));
-        }
+        let run = match open_run(context, dir, &segment, repair) {
+            Err(error) if repair == Repair::RollBack && error.kind() == ErrorKind::Corruption => {
+                remake_run(context, dir, &segment)?
+            }
+            run => run?,
+        };
+        sealed.sources.extend(run.map(Source::Run));
         sealed.end = segment.end();
         sealed.users_total = footer.users_total;
         sealed.last_recorded_at = footer.recorded_max_micros;
         sealed.segments.push(segment);
     }
     Ok(sealed)
-}
-
-/// Opens a sealed segment's run; a segment whose events are all without a user has none.
-fn open_run(context: &Context, dir: &Path, entry: &SegmentEntry, segment: &Segment) -> Result<Option<Run>> {
-    let path = run_path(dir, entry.id);
-    if !context.disk.exists(&path)? {
-        let mut with_user = false;
-        // Rare: such a segment is all system events. Its records say so; a lost file does not pass for it.
-        segment.verify(|leaf| {
-            let view = crate::event::EventView::parse(leaf);
-            with_user |= view.is_ok_and(|view| view.user_sequence().is_some());
-            Ok(())
-        })?;
-        if with_user {
-            return Err(Error::corruption(&path, 0, "the index run is missing"));
-        }
-        return Ok(None);
-    }
-    let file = context.disk.open(&path, Access::Read)?;
-    let map = file.map(0, file.len(), Access::Read)?;
-    map.advise_random();
-    let run = Run::open(&path, map)?;
-    let header = run.header();
-    let belongs = header.store_id == context.store_id
-        && header.shard == segment.header().shard
-        && (header.base, header.records) == (segment.base(), segment.published())
-        && header.salt == segment.salt().0;
-    if !belongs {
-        return Err(Error::corruption(&path, 0, "the index run belongs to another segment"));
-    }
-    Ok(Some(run))
 }
 
 impl Opening<'_> {
@@ -258,19 +239,19 @@ impl Opening<'_> {
         let mut bad = false;
         let mut place = None;
         for segment in found {
-            if !bad {
-                end = segment.scan.end() - segment.scan.open_group;
-                // A segment whose records don't continue the one before shows them as lying beyond a hole; then the
-                // damage is where that one stopped, if there is anything.
-                bad = segment.scan.beyond.is_some() || segment.scan.open_group > 0;
-                if place.is_none_or(|place: &Found| !place.scan.dirty) || segment.scan.count() > 0 {
-                    place = Some(segment);
-                }
-                if bad {
-                    lost_end = segment.scan.beyond.max(Some(segment.scan.end()));
-                }
-            } else {
+            if bad {
                 lost_end = lost_end.max(segment.scan.beyond);
+                continue;
+            }
+            end = segment.scan.end() - segment.scan.open_group;
+            // A segment whose records don't continue the one before shows them as lying beyond a hole; then the damage
+            // is where that one stopped, if there is anything.
+            bad = segment.scan.beyond.is_some() || segment.scan.open_group > 0;
+            if place.is_none_or(|place: &Found| !place.scan.dirty) || segment.scan.count() > 0 {
+                place = Some(segment);
+            }
+            if bad {
+                lost_end = segment.scan.beyond.max(Some(segment.scan.end()));
             }
         }
         #[cfg(test)]
@@ -451,25 +432,26 @@ impl Opening<'_> {
             let message = format!("the shard ends at {base} instead of {end} after recovery");
             return Err(Error::corruption(active.segment.path(), 0, message));
         }
-        let writer = self.writer(&active, end, last_recorded_at)?;
+        let writer = writer(&active, end, last_recorded_at)?;
         let rollbacks: Arc<[Rollback]> = manifest.rollbacks.clone().into();
         let view = ShardView { shard: self.shard, segments, sources, rollbacks };
         Ok(Opened { view, manifest, writer: Some(writer), frozen: tails, durable: end, users_total })
     }
+}
 
-    /// The slot must say that the segment is in use before the first record is written: a clean one is trusted.
-    fn writer(&self, active: &Frozen, end: u64, last_recorded_at: i64) -> Result<Writer> {
-        active.segment.write_slot(end, false)?;
-        active.segment.sync()?;
-        let appender = active.segment.appender().ok_or_else(|| {
-            Error::at(ErrorKind::Io, active.segment.path(), "the segment has a writer already")
-        })?;
-        Ok(Writer::new(
-            appender,
-            Arc::clone(&active.segment),
-            Arc::clone(&active.tail),
-            last_recorded_at,
-            active.users_total,
-        ))
-    }
+/// The slot must say that the segment is in use before the first record is written: a clean one is trusted.
+fn writer(active: &Frozen, end: u64, last_recorded_at: i64) -> Result<Writer> {
+    active.segment.write_slot(end, false)?;
+    active.segment.sync()?;
+    let appender = active
+        .segment
+        .appender()
+        .ok_or_else(|| Error::at(ErrorKind::Io, active.segment.path(), "the segment has a writer already"))?;
+    Ok(Writer::new(
+        appender,
+        Arc::clone(&active.segment),
+        Arc::clone(&active.tail),
+        last_recorded_at,
+        active.users_total,
+    ))
 }

@@ -7,18 +7,12 @@ use crate::format::posting::{Posting, SERVICE_CODE_NONE, Tags};
 use crate::index::tail::TailIndex;
 use crate::segment::Segment;
 
-/// The tags of an event, with codes from the catalogue or the segment's dictionaries.
+/// The tags of an event whose action and service have these codes.
 pub(crate) fn tags_of(
-    tail: &TailIndex,
     (level, category, status): (Level, Category, Status),
-    (action_code, action): (u16, &str),
-    service: Option<&str>,
+    action: u16,
+    service: u16,
 ) -> Tags {
-    let action = match action_code {
-        0 => tail.actions.code_or_insert(action),
-        code => code,
-    };
-    let service = service.map_or(SERVICE_CODE_NONE, |service| tail.services.code_or_insert(service));
     Tags::new(level.code(), category.code(), status.code(), action, service)
 }
 
@@ -45,33 +39,37 @@ pub(crate) fn replay(
             return Err(Error::corruption(segment.path(), offset as u64, "more records than there can be"));
         }
         let leaf = segment.leaf_at(ordinal, offset)?;
-        let (recorded_at, new_user) = index_record(key, tail, segment, ordinal, leaf)?;
-        sum.recorded_max_micros = sum.recorded_max_micros.max(recorded_at);
-        sum.new_users += u64::from(new_user);
+        let event = index_record(key, tail, segment, ordinal, leaf)?;
+        sum.recorded_max_micros = sum.recorded_max_micros.max(event.recorded_at().as_micros());
+        sum.new_users += u64::from(event.user_sequence() == Some(0));
         segment.publish(ordinal + 1);
     }
     Ok(sum)
 }
 
-/// Indexes a record; says when it was recorded, microseconds, and whether it is its user's first.
-fn index_record(
+/// Indexes a record of `segment`.
+pub(super) fn index_record<'l>(
     key: &IndexKey,
     tail: &TailIndex,
     segment: &Segment,
     ordinal: u64,
-    leaf: &[u8],
-) -> Result<(i64, bool)> {
+    leaf: &'l [u8],
+) -> Result<EventView<'l>> {
     let offset = segment.offset_of(ordinal).unwrap_or_default() as u64;
     let damaged = |message: String| Error::corruption(segment.path(), offset, message);
     let view = EventView::parse(leaf).map_err(|error| damaged(error.to_string()))?;
-    let recorded_at = view.recorded_at().as_micros();
     let (Some(user), Some(user_sequence)) = (view.user_id_bytes(), view.user_sequence()) else {
-        return Ok((recorded_at, false));
+        return Ok(view);
     };
     let action = view.action().map_err(|error| damaged(error.to_string()))?;
     let service = view.service().map_err(|error| damaged(error.to_string()))?;
     let kind = (view.level(), view.category(), view.status());
-    let tags = tags_of(tail, kind, (view.action_code(), action), service);
+    let action = match view.action_code() {
+        0 => tail.actions.code_or_insert(action),
+        code => code,
+    };
+    let service = service.map_or(SERVICE_CODE_NONE, |service| tail.services.code_or_insert(service));
+    let tags = tags_of(kind, action, service);
     let ordinal = u32::try_from(ordinal).map_err(|_| damaged("too many records".to_owned()))?;
     let posting = Posting { ordinal, tags };
     let user = key.fingerprint(user);
@@ -89,5 +87,5 @@ fn index_record(
     if !stored {
         return Err(damaged("the segment has more records than it can hold".to_owned()));
     }
-    Ok((recorded_at, user_sequence == 0))
+    Ok(view)
 }

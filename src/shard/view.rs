@@ -26,6 +26,35 @@ pub(crate) struct ShardView {
     pub(crate) rollbacks: Arc<[Rollback]>,
 }
 
+/// What one read sees: a view, and how far.
+#[derive(Clone, Debug)]
+pub(crate) struct Reading {
+    pub(crate) view: Arc<ShardView>,
+    /// One past the last sequence that may be shown: the published tail, in a durable store the durable one.
+    pub(crate) end: u64,
+}
+
+impl Reading {
+    /// How many records of an unsealed segment may be shown.
+    pub(crate) fn visible(&self, segment: &Segment) -> u64 {
+        visible(segment, self.end)
+    }
+
+    /// How many events the user has.
+    pub(crate) fn user_count(&self, user: Fingerprint) -> Result<u64> {
+        self.view.user_count(user, self.end)
+    }
+
+    /// The sequences that may be shown.
+    pub(crate) fn sequences(&self) -> std::ops::Range<u64> {
+        self.view.start()..self.end.min(self.view.end())
+    }
+}
+
+fn visible(segment: &Segment, end: u64) -> u64 {
+    segment.published().min(end.saturating_sub(segment.base()))
+}
+
 /// Some of a shard's postings.
 #[derive(Clone, Debug)]
 pub(crate) enum Source {
@@ -45,12 +74,12 @@ impl Source {
         }
     }
 
-    /// How many events the user has had up to the end of this source, published ones alone.
-    fn published_count(&self, user: Fingerprint) -> Result<Option<u64>> {
+    /// How many events the user has had up to the end of this source, those below the sequence `end` alone.
+    fn visible_count(&self, user: Fingerprint, end: u64) -> Result<Option<u64>> {
         match self {
             Self::Run(run) => Ok(run.user(user)?.map(|user| user.count_before() + u64::from(user.count()))),
             Self::Tail(tail, segment) => {
-                let user = tail.user(user, segment.published());
+                let user = tail.user(user, visible(segment, end));
                 Ok(user.map(|user| user.count_before() + u64::from(user.count())))
             }
         }
@@ -98,10 +127,9 @@ impl ShardView {
         segment.leaf(sequence)
     }
 
-    /// How many events the user has.
-    pub(crate) fn user_count(&self, user: Fingerprint) -> Result<u64> {
+    fn user_count(&self, user: Fingerprint, end: u64) -> Result<u64> {
         for source in self.sources.iter().rev() {
-            if let Some(count) = source.published_count(user)? {
+            if let Some(count) = source.visible_count(user, end)? {
                 return Ok(count);
             }
         }
@@ -129,7 +157,7 @@ impl ShardView {
             })?;
         }
         for (user, count) in counts {
-            let indexed = self.user_count(user)?;
+            let indexed = self.user_count(user, u64::MAX)?;
             if indexed < count {
                 let message =
                     format!("the index of shard {} has {indexed} events of a user, not {count}", self.shard);

@@ -11,12 +11,13 @@ use super::replay::tags_of;
 use super::view::Source;
 use super::{Background, FROZEN_MAX, Frozen, Job, Shard};
 use crate::error::{Error, ErrorKind, Result};
-use crate::event::{Assigned, EventId, NewEvent, Service, Timestamp, assign, encode_leaf, leaf_bytes};
+use crate::event::{Assigned, EventId, NewEvent, Timestamp, assign, encode_leaf, leaf_bytes};
 use crate::format::event_id;
-use crate::format::posting::Posting;
+use crate::format::posting::{Posting, SERVICE_CODE_NONE, Tags};
 use crate::format::record::{self, Envelope};
 use crate::ids::{Fingerprint, Sequence, UserSequence};
 use crate::index::UserHead;
+use crate::index::dictionary::Recent;
 use crate::index::tail::{Slot, TailIndex};
 use crate::io::mmap::Appender;
 use crate::segment::Segment;
@@ -39,6 +40,9 @@ pub(crate) struct Writer {
     populate_asked: usize,
     /// Room for one record, reused.
     record: Vec<u8>,
+    /// Codes of the active segment.
+    recent_actions: Recent,
+    recent_services: Recent,
     written_bytes: u64,
     wants_populate: bool,
     wants_seal: bool,
@@ -85,6 +89,8 @@ impl Writer {
             last_recorded_at,
             users_total,
             record: Vec::with_capacity(1024),
+            recent_actions: Recent::default(),
+            recent_services: Recent::default(),
             written_bytes: 0,
             wants_populate: false,
             wants_seal: false,
@@ -120,7 +126,17 @@ impl Writer {
         Ok(UserState { user, slot: None, head })
     }
 
-    /// Stores one record, unseen by readers. There must be room.
+    /// Writes an event into the buffer for one record; returns how many bytes it takes in the log.
+    ///
+    /// Done once, before the place is known: what an event needs is then known without counting it first.
+    fn encode(&mut self, event: &NewEvent<'_>) -> usize {
+        self.record.clear();
+        record::begin(&mut self.record);
+        encode_leaf(event, &mut self.record);
+        record::record_bytes(self.record.len() - record::ENVELOPE_BYTES)
+    }
+
+    /// Stores the record that was encoded last, unseen by readers. There must be room.
     fn stage(
         &mut self,
         shard: &Shard,
@@ -142,9 +158,6 @@ impl Writer {
             recorded_at,
             id,
         };
-        self.record.clear();
-        record::begin(&mut self.record);
-        encode_leaf(event, &mut self.record);
         if let Some(leaf) = self.record.get_mut(record::ENVELOPE_BYTES..) {
             assign(leaf, &assigned);
         }
@@ -153,10 +166,12 @@ impl Writer {
             Envelope { durable_floor: shard.durable(), group_index: group.0, group_count: group.1 };
         let sealed = record::seal(&mut self.record, self.segment.salt(), offset as u64, envelope);
         let ordinal = sequence - self.segment.base();
+        // Before the bytes go to the mapping: what takes a lock behind such stores waits for them.
+        let tags = user.map_or(Tags(0), |_| self.tags(event));
         let stored = sealed.is_ok()
             && self.appender.store(&self.record)
             && self.segment.note_offset(ordinal, offset)
-            && self.index(event, user, ordinal, &assigned);
+            && self.index(event, user, (ordinal, tags), &assigned);
         if !stored {
             // Room was checked before: only a bug leads here, and a refusal is better than a wrong record.
             return Err(Error::at(
@@ -171,18 +186,28 @@ impl Writer {
         Ok(Placed { id, sequence: Sequence::new(sequence), user_sequence, recorded_at })
     }
 
+    /// The event's tags, in the codes of the active segment.
+    fn tags(&mut self, event: &NewEvent<'_>) -> Tags {
+        let kind = (event.level(), event.category(), event.status());
+        let action = match event.action_code() {
+            0 => self.recent_actions.code_or_insert(&self.tail.actions, event.action().as_str()),
+            code => code,
+        };
+        let service = event.service().map_or(SERVICE_CODE_NONE, |service| {
+            self.recent_services.code_or_insert(&self.tail.services, service.as_str())
+        });
+        tags_of(kind, action, service)
+    }
+
     fn index(
         &mut self,
         event: &NewEvent<'_>,
         user: Option<UserState>,
-        ordinal: u64,
+        (ordinal, tags): (u64, Tags),
         assigned: &Assigned,
     ) -> bool {
         let Some(user) = user else { return true };
         let Ok(ordinal) = u32::try_from(ordinal) else { return false };
-        let kind = (event.level(), event.category(), event.status());
-        let service = event.service().map(Service::as_str);
-        let tags = tags_of(&self.tail, kind, (event.action_code(), event.action().as_str()), service);
         let posting = Posting { ordinal, tags };
         if let Some(slot) = user.slot {
             let occurred_at = event.occurred_at().unwrap_or(assigned.recorded_at);
@@ -218,12 +243,27 @@ impl Shard {
         self.write(background, |shard, writer| shard.append_one(writer, incoming))
     }
 
-    fn append_one(self: &Arc<Self>, writer: &mut Writer, incoming: Incoming<'_, '_>) -> Result<Placed> {
-        let bytes = record::record_bytes(leaf_bytes(incoming.event));
-        if !writer.fits(bytes, 1) {
-            self.roll_over(writer)?;
+    /// Encodes the event, goes on in the next segment if it doesn't fit this one, and finds its user.
+    fn make_room(
+        self: &Arc<Self>,
+        writer: &mut Writer,
+        incoming: Incoming<'_, '_>,
+    ) -> Result<Option<UserState>> {
+        let user_state =
+            |writer: &Writer| incoming.user.map(|user| writer.user_state(self, user)).transpose();
+        // The user first: that memory is far away, and the processor encodes while it comes.
+        let user = user_state(writer)?;
+        let bytes = writer.encode(incoming.event);
+        if writer.fits(bytes, 1) {
+            return Ok(user);
         }
-        let user = incoming.user.map(|user| writer.user_state(self, user)).transpose()?;
+        self.roll_over(writer)?;
+        // Not the place from before: that was one in the full segment's index.
+        user_state(writer)
+    }
+
+    fn append_one(self: &Arc<Self>, writer: &mut Writer, incoming: Incoming<'_, '_>) -> Result<Placed> {
+        let user = self.make_room(writer, incoming)?;
         let now = writer.now(self);
         let placed = writer.stage(self, incoming.event, user, now, (0, 1))?;
         writer.publish(self);
@@ -242,11 +282,7 @@ impl Shard {
         self.write(background, |shard, writer| {
             let now = writer.now(shard);
             let outcome = events.into_iter().try_for_each(|incoming| {
-                let bytes = record::record_bytes(leaf_bytes(incoming.event));
-                if !writer.fits(bytes, 1) {
-                    shard.roll_over(writer)?;
-                }
-                let user = incoming.user.map(|user| writer.user_state(shard, user)).transpose()?;
+                let user = shard.make_room(writer, incoming)?;
                 placed.push(writer.stage(shard, incoming.event, user, now, (0, 1))?);
                 Ok(())
             });
@@ -277,6 +313,7 @@ impl Shard {
             let now = writer.now(shard);
             let mut placed = Vec::with_capacity(events.len());
             for (index, event) in (0..count).zip(events) {
+                writer.encode(event);
                 placed.push(writer.stage(shard, event, state, now, (index, count))?);
                 state = user.map(|user| writer.user_state(shard, user)).transpose()?;
             }
@@ -340,6 +377,8 @@ impl Shard {
         writer.appender = appender;
         writer.segment = segment;
         writer.tail = tail;
+        writer.recent_actions = Recent::default();
+        writer.recent_services = Recent::default();
         writer.wants_seal = true;
         Ok(())
     }

@@ -192,7 +192,7 @@ impl Store {
         core.before_append(shard)?;
         let user = user.map(|user| core.key.fingerprint(user.as_str().as_bytes()));
         let placed = shard.append_atomic(&*core.background, events, user)?;
-        let receipts: Vec<Receipt> = placed.into_iter().map(|placed| core.receipt(shard, placed)).collect();
+        let receipts: Vec<Receipt> = placed.into_iter().map(|placed| receipt(shard, placed)).collect();
         if let Some(last) = receipts.last().filter(|_| core.durability.waits()) {
             core.committer.wait_durable(shard, last.sequence.get() + 1)?;
         }
@@ -241,23 +241,12 @@ impl Core {
         self.before_append(shard)?;
         let incoming = self.incoming(event);
         let placed = shard.append(&*self.background, incoming)?;
-        Ok(self.receipt(shard, placed))
+        Ok(receipt(shard, placed))
     }
 
     fn incoming<'e, 'a>(&self, event: &'e NewEvent<'a>) -> Incoming<'e, 'a> {
         let user = event.user_id().map(|user| self.key.fingerprint(user.as_str().as_bytes()));
         Incoming { event, user }
-    }
-
-    fn receipt(&self, shard: &Shard, placed: Placed) -> Receipt {
-        Receipt {
-            id: placed.id,
-            shard: shard.id,
-            sequence: placed.sequence,
-            user_sequence: placed.user_sequence,
-            recorded_at: placed.recorded_at,
-            epoch: Epoch::new(shard.epoch()),
-        }
     }
 
     /// Stores the events shard by shard; says up to where each shard must be durable.
@@ -279,7 +268,7 @@ impl Core {
             let incoming = places.iter().map(|place| self.incoming(&events[*place]));
             let outcome = shard.append_batch(&*self.background, incoming, &mut placed);
             for (place, placed) in places.iter().zip(&placed) {
-                receipts[*place] = Some(self.receipt(shard, *placed));
+                receipts[*place] = Some(receipt(shard, *placed));
             }
             if let Some(last) = placed.last() {
                 ends.push((Arc::clone(shard), last.sequence.get() + 1));
@@ -290,8 +279,62 @@ impl Core {
     }
 }
 
+fn receipt(shard: &Shard, placed: Placed) -> Receipt {
+    Receipt {
+        id: placed.id,
+        shard: shard.id,
+        sequence: placed.sequence,
+        user_sequence: placed.user_sequence,
+        recorded_at: placed.recorded_at,
+        epoch: Epoch::new(shard.epoch()),
+    }
+}
+
 impl std::fmt::Debug for Core {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Core").field("dir", &self.dir).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicBool;
+    use std::task::{Wake, Waker};
+
+    use super::*;
+    use crate::event::Action;
+    use crate::{Options, UserId};
+
+    #[derive(Default)]
+    struct Woken(AtomicBool);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.store(true, Ordering::Release);
+        }
+    }
+
+    /// A segment that is sealed is synced by the sealing: nothing is left to commit for whoever waits.
+    #[test]
+    fn a_task_is_woken_though_its_event_became_durable_outside_of_a_commit() {
+        let store = Options::new().shards(1).durability(Durability::Buffered).in_memory().unwrap();
+        let core = &store.0.core;
+        let action = Action::new("auth.login").unwrap();
+        let event = NewEvent::builder(action).user(UserId::new("a").unwrap()).build().unwrap();
+        // The background commits now and then: only an event that it has not reached shows anything.
+        for round in 0..1000 {
+            let pending = store.append_nowait(&event).unwrap();
+            let end = pending.receipt().sequence.get() + 1;
+            let woken = Arc::new(Woken::default());
+            let waker = Waker::from(Arc::clone(&woken));
+            if core.committer.poll_durable(&pending.shard, end, &waker).is_some() {
+                continue;
+            }
+            pending.shard.tell_durable(end);
+            core.committer.flush().unwrap();
+            assert!(woken.0.load(Ordering::Acquire), "round {round}");
+            return;
+        }
+        panic!("the background committed every event before it could be waited for");
     }
 }

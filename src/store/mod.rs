@@ -8,6 +8,7 @@ pub(crate) mod asynchronous;
 mod background;
 #[cfg(test)]
 mod crash_tests;
+mod inspect;
 mod open;
 mod options;
 mod read;
@@ -20,6 +21,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use parking_lot::Mutex;
 
 pub use append::{BatchError, Pending, Receipt};
+pub use inspect::{RollbackNote, SegmentLayout, ShardLayout};
 pub use open::RecoveryReport;
 pub use options::{Durability, Options};
 pub use read::UserLogQuery;

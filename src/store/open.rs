@@ -34,6 +34,8 @@ const LIVE_NAME: &str = "LIVE";
 
 /// The word of the live file that says that its shards' words are valid: the writer's session.
 const LIVE_SESSION: usize = 0;
+/// The word of the live file that is not zero where readers see durable records only.
+const LIVE_READERS_WAIT: usize = 1;
 
 /// What opening a store had to do.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
@@ -161,8 +163,8 @@ fn create(options: &Options, host: &Host, dir: PathBuf) -> Result<Store> {
     let lock = disk.lock(&dir.join(LOCK_NAME))?;
     let store_id: [u8; 16] = random()?;
     let name = options.name.clone().unwrap_or_else(|| {
-        let id: String = store_id.iter().take(6).map(|byte| format!("{byte:02x}")).collect();
-        format!("usertrail-{id}")
+        let [a, b, c, d, ..] = store_id;
+        format!("usertrail-{:08x}", u32::from_be_bytes([a, b, c, d]))
     });
     let durability = options.durability.unwrap_or_default();
     let interval = match durability {
@@ -298,6 +300,7 @@ fn context(
         store_id: manifest.store_id,
         segment_bytes_max: manifest.segment_bytes_max,
         sync_ahead: durability(options, manifest).waits(),
+        readers_wait: access == Access::Write && durability(options, manifest).waits(),
         unsynced_bytes_max: options.unsynced_bytes_max / u64::from(manifest.shards),
         live,
         access,
@@ -322,6 +325,7 @@ fn open_locked(options: &Options, host: &Host, dir: PathBuf, lock: Box<dyn LockG
     let context = context(options, host, &manifest, &key, live.clone(), Access::Write);
     let (shards, reports) = open_shards(&context, &dir, &manifest, options, host.threads)?;
     let session = u64::from_le_bytes(random()?) | 1;
+    live.store(LIVE_READERS_WAIT, u64::from(context.readers_wait));
     live.store(LIVE_SESSION, session);
     let recovery = RecoveryReport {
         shards: reports
@@ -358,6 +362,8 @@ fn open_locked(options: &Options, host: &Host, dir: PathBuf, lock: Box<dyn LockG
     Ok(Store(Arc::new(Inner { core, workers, recovery, lock: Mutex::new(Some(lock)) })))
 }
 
+type Shards = Arc<[Arc<Shard>]>;
+
 /// Opens all shards, several at a time: recovery waits for the disk.
 fn open_shards(
     context: &Context,
@@ -365,7 +371,7 @@ fn open_shards(
     manifest: &StoreManifest,
     options: &Options,
     threads: bool,
-) -> Result<(Arc<[Arc<Shard>]>, Vec<ShardRecovery>)> {
+) -> Result<(Shards, Vec<ShardRecovery>)> {
     let open_one = |number: u16| {
         let (id, dir) = (ShardId::new(number), shard_dir(dir, number));
         let (opened, report) = recovery::open(context, &dir, id, options.repair)?;
@@ -403,7 +409,9 @@ fn open_reader(options: &Options, host: &Host, dir: PathBuf) -> Result<Store> {
     let (manifest, key) = read_identity(&*disk, &dir)?;
     let key = Arc::new(key);
     let live = disk.shared_words(&dir.join(LIVE_NAME), live_words(&manifest), Access::Read);
-    let running = disk.is_locked(&dir.join(LOCK_NAME))?;
+    // Held until everything is open: nobody begins to write below a reader that looks for the end of the log.
+    let writers_away = disk.keep_writers_away(&dir.join(LOCK_NAME))?;
+    let running = writers_away.is_none();
     // Without the file nobody has written here: then there is nothing to follow.
     let live = match live {
         Ok(live) => live,
@@ -413,9 +421,8 @@ fn open_reader(options: &Options, host: &Host, dir: PathBuf) -> Result<Store> {
         }
     };
     let session = live.load(LIVE_SESSION);
-    let extent = |id| match running && session != 0 {
-        true => Extent::Published(live.load(live_word(id))),
-        false => Extent::Durable,
+    let extent = |id| {
+        if running && session != 0 { Extent::Published(tail_word(&live, id)) } else { Extent::Durable }
     };
     let context = context(options, host, &manifest, &key, live.clone(), Access::Read);
     let mut shards = Vec::new();
@@ -447,6 +454,7 @@ fn open_reader(options: &Options, host: &Host, dir: PathBuf) -> Result<Store> {
         manifest,
     });
     let recovery = RecoveryReport { shards: Vec::new(), needs_recovery };
+    drop(writers_away);
     Ok(Store(Arc::new(Inner { core, workers: None, recovery, lock: Mutex::new(None) })))
 }
 
@@ -467,12 +475,27 @@ fn open_follower(
     }
 }
 
+/// The tail up to which readers of a running writer's shard may read.
+fn tail_word(live: &SharedWords, shard: ShardId) -> u64 {
+    live.load(live_word(shard) + usize::from(live.load(LIVE_READERS_WAIT) != 0))
+}
+
 impl Core {
     /// In a store opened for reading: takes in what the writer has published since.
     pub(super) fn follow(&self, shard: &Shard) -> Result<()> {
         if self.access == Access::Write {
             return Ok(());
         }
-        shard.follow(self.live.load(LIVE_SESSION), self.live.load(live_word(shard.id)))
+        shard.follow(self.live.load(LIVE_SESSION), tail_word(&self.live, shard.id))
+    }
+
+    /// One past the last sequence of a shard that is known to be on stable storage: what this process has synced or
+    /// found, or what the writer beside this reader says.
+    pub(super) fn durable(&self, shard: &Shard) -> u64 {
+        let told = match self.access {
+            Access::Read if shard.follows_a_writer() => self.live.load(live_word(shard.id) + 1),
+            _ => 0,
+        };
+        shard.durable().max(told)
     }
 }

@@ -73,7 +73,7 @@ impl Options {
             create_if_missing: false,
             read_only: false,
             unsynced_bytes_max: 1 << 30,
-            clock_jump_max: Duration::from_secs(60),
+            clock_jump_max: Duration::from_mins(1),
             repair: Repair::No,
         }
     }

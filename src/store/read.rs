@@ -1,5 +1,6 @@
 //! Reading: a user's log, counts, an event by its id.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::{Core, Store};
@@ -23,7 +24,7 @@ pub(crate) const LIMIT_MAX: usize = 500;
 #[must_use = "a query does nothing until `page` asks it"]
 pub struct UserLogQuery<'s> {
     core: &'s Core,
-    user_id: String,
+    user_id: Arc<str>,
     filter: Filter,
     order: Order,
     limit: usize,
@@ -97,7 +98,8 @@ impl UserLogQuery<'_> {
     /// # Errors
     ///
     /// [`InvalidOption`](ErrorKind::InvalidOption) for a limit out of range,
-    /// [`InvalidCursor`](ErrorKind::InvalidCursor), [`Corruption`](ErrorKind::Corruption) naming file and offset.
+    /// [`InvalidCursor`](ErrorKind::InvalidCursor), [`Corruption`](ErrorKind::Corruption) naming file and offset of a
+    /// damaged index page. Damaged records show when the page is read.
     pub fn page(&self) -> Result<Page> {
         let core = self.core;
         core.check_open()?;
@@ -114,7 +116,7 @@ impl UserLogQuery<'_> {
             limit: self.limit,
             cursor: self.cursor.as_deref(),
         };
-        let page = user_log(shard.view(), &core.key, &request)?;
+        let page = user_log(&shard.reading(), &core.key, &request)?;
         core.records_read.fetch_add(page.records_read(), Ordering::Relaxed);
         core.pages.fetch_add(1, Ordering::Relaxed);
         Ok(page)
@@ -136,7 +138,7 @@ impl Store {
     pub fn user_log(&self, user: &UserId<'_>) -> UserLogQuery<'_> {
         UserLogQuery {
             core: &self.0.core,
-            user_id: user.as_str().to_owned(),
+            user_id: user.as_str().into(),
             filter: Filter::default(),
             order: Order::Newest,
             limit: LIMIT_DEFAULT,
@@ -154,7 +156,7 @@ impl Store {
         core.check_open()?;
         let shard = core.shard_of(user.as_str().as_bytes());
         core.follow(shard)?;
-        shard.view().user_count(core.key.fingerprint(user.as_str().as_bytes()))
+        shard.reading().user_count(core.key.fingerprint(user.as_str().as_bytes()))
     }
 
     /// The event with this id, if the store has it. Touches one record.
@@ -168,12 +170,12 @@ impl Store {
         let Some((shard, sequence)) = event_id::locate(&core.key, id.as_u128()) else { return Ok(None) };
         let Some(shard) = core.shards.get(usize::from(shard)) else { return Ok(None) };
         core.follow(shard)?;
-        let view = shard.view();
-        if !(view.start()..view.end()).contains(&sequence) {
+        let reading = shard.reading();
+        if !reading.sequences().contains(&sequence) {
             return Ok(None);
         }
         core.records_read.fetch_add(1, Ordering::Relaxed);
-        let leaf = view.leaf(sequence)?;
+        let leaf = reading.view.leaf(sequence)?;
         let damaged = |error: crate::event::LeafError| {
             Error::new(ErrorKind::Corruption, format!("record {sequence} of shard {}: {error}", shard.id))
         };

@@ -121,13 +121,15 @@ impl Core {
         };
         for shard in &*self.shards {
             self.follow(shard)?;
-            let view = shard.view();
-            let events = view.end() - view.start();
+            let reading = shard.reading();
+            let view = &reading.view;
+            let visible = reading.sequences();
+            let events = visible.end.saturating_sub(visible.start);
             let users = shard.users_total.load(Ordering::Relaxed);
             stats.per_shard.push(ShardStats {
                 shard: shard.id,
                 events,
-                durable: shard.durable().min(view.end()) - view.start(),
+                durable: self.durable(shard).min(view.end()).saturating_sub(view.start()),
                 users,
                 segments: view.segments.len() as u64,
                 epoch: Epoch::new(view.epoch()),
@@ -136,7 +138,7 @@ impl Core {
             stats.events += events;
             stats.users += users;
             stats.segments += view.segments.len() as u64;
-            stats.bytes_ahead += shard.bytes_ahead(&view);
+            stats.bytes_ahead += shard.bytes_ahead(view);
             stats.unsynced_bytes += shard.unsynced_bytes();
             stats.rollover_waits += shard.rollover_waits.load(Ordering::Relaxed);
             for segment in &view.segments {

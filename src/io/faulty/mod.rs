@@ -457,8 +457,13 @@ impl Disk for FaultyDisk {
         Ok(Box::new(FaultyLock(self.clone())))
     }
 
-    fn is_locked(&self, path: &Path) -> Result<bool> {
-        Ok(self.look("probe the lock of", path)?.locked)
+    fn keep_writers_away(&self, path: &Path) -> Result<Option<Box<dyn LockGuard>>> {
+        let mut state = self.look("probe the lock of", path)?;
+        if state.locked {
+            return Ok(None);
+        }
+        state.locked = true;
+        Ok(Some(Box::new(FaultyLock(self.clone()))))
     }
 
     fn shared_words(&self, path: &Path, words: usize, access: Access) -> Result<SharedWords> {

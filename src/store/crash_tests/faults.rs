@@ -195,7 +195,9 @@ fn a_shard_that_fails_does_not_keep_the_others_from_being_synced() {
     for place in 0..2 {
         let (rig, events) = two_shards();
         let shards = &rig.store().0.core.shards;
-        events.iter().for_each(|event| drop(rig.store().append(event).unwrap()));
+        for event in &events {
+            rig.store().append(event).unwrap();
+        }
         rig.disk.inject(Fault::ErrorOnce, place);
         assert_eq!(rig.store().flush().unwrap_err().kind(), ErrorKind::OutcomeUnknown);
         let failed = shards.iter().position(|shard| shard.poison().is_some()).unwrap();

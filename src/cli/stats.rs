@@ -1,0 +1,61 @@
+//! `usertrail stats`: a store in numbers. Must not know how they are counted.
+
+use super::args::StatsArgs;
+use super::failure::{Exit, Failure};
+use super::init::durability_name;
+use super::output::Output;
+use super::reading;
+use super::text::{bytes, grouped, printable};
+use crate::{Stats, Store};
+
+pub(super) fn run(args: &StatsArgs) -> Result<Exit, Failure> {
+    let store = reading::open(&args.data)?;
+    let stats = store.stats()?;
+    let mut output = Output::new();
+    if args.json {
+        output.json(&stats)?;
+    } else {
+        table(&store, &stats, &mut output)?;
+    }
+    output.finish()?;
+    Ok(Exit::Fine)
+}
+
+fn table(store: &Store, stats: &Stats, output: &mut Output) -> Result<(), Failure> {
+    let lines = [
+        ("name", printable(store.name()).into_owned()),
+        ("durability", durability_name(store).to_owned()),
+        ("events", grouped(stats.events)),
+        ("users", grouped(stats.users)),
+        ("shards", grouped(stats.shards.into())),
+        (
+            "segments",
+            format!("{} ({} sealed and indexed on disk)", grouped(stats.segments), grouped(stats.runs)),
+        ),
+        (
+            "on disk",
+            format!("{} ({} of it for events to come)", bytes(stats.bytes_on_disk), bytes(stats.bytes_ahead)),
+        ),
+        ("index on disk", bytes(stats.run_bytes)),
+        ("bytes an event", format!("{:.1}", stats.bytes_per_event)),
+    ];
+    for (name, value) in lines {
+        output.line(&format!("{name:<15} {value}"))?;
+    }
+    output.line(&format!(
+        "\n{:<6} {:>14} {:>14} {:>12} {:>9} {:>6}",
+        "SHARD", "EVENTS", "DURABLE", "USERS", "SEGMENTS", "EPOCH"
+    ))?;
+    for shard in &stats.per_shard {
+        output.line(&format!(
+            "{:<6} {:>14} {:>14} {:>12} {:>9} {:>6}",
+            shard.shard.get(),
+            grouped(shard.events),
+            grouped(shard.durable),
+            grouped(shard.users),
+            grouped(shard.segments),
+            shard.epoch.get()
+        ))?;
+    }
+    Ok(())
+}

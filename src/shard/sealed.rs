@@ -1,0 +1,146 @@
+//! What a sealed segment has beside its records: the index run, and the footer. Makes them, opens them, and makes them
+//! anew from the records where a person asked for a repair.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::Context;
+use super::recovery::Repair;
+use super::replay::{index_record, replay};
+use crate::error::{Error, Result};
+use crate::event::EventView;
+use crate::format::run::Dictionaries;
+use crate::format::segment::Header;
+use crate::index::builder::{RunBuilder, RunScope, UserPostings};
+use crate::index::run::Run;
+use crate::index::tail::TailIndex;
+use crate::io::{Access, DiskFile, Mode, replace_file};
+use crate::segment::create::run_path;
+use crate::segment::scan::scan;
+use crate::segment::seal::plan;
+use crate::segment::{Segment, map_file};
+
+/// Writes the run of a full segment; none if no event in it has a user. `times` is each record's `occurred_at`.
+pub(super) fn write_run(
+    context: &Context,
+    dir: &Path,
+    segment: &Segment,
+    tail: &TailIndex,
+    times: &[i64],
+) -> Result<Option<Arc<Run>>> {
+    let path = run_path(dir, segment.header().segment);
+    let mut users = tail.users();
+    if users.is_empty() {
+        return Ok(None);
+    }
+    users.sort_unstable_by_key(|(user, _)| *user);
+    let scope = RunScope {
+        store_id: context.store_id,
+        shard: segment.header().shard,
+        base: segment.base(),
+        records: segment.published(),
+        salt: segment.salt().0,
+        time_base: times.first().copied().unwrap_or_default(),
+    };
+    let mut builder = RunBuilder::new(scope, users.len());
+    let mut user_times = Vec::new();
+    for (user, slot) in users {
+        let found = tail.sealed_user(slot);
+        let postings = found.postings();
+        user_times.clear();
+        user_times.extend(
+            postings.iter().map(|posting| times.get(posting.ordinal as usize).copied().unwrap_or_default()),
+        );
+        let count_before = found.count_before();
+        builder.push(UserPostings { user, count_before, postings: &postings, times: &user_times })?;
+    }
+    let dictionaries = Dictionaries { actions: tail.actions.names(), services: tail.services.names() };
+    let bytes = builder.finish(&dictionaries)?;
+    replace_file(&*context.disk, &path, &bytes, Mode::Shared)?;
+    Ok(Some(Arc::new(map_run(context, &path)?)))
+}
+
+fn map_run(context: &Context, path: &Path) -> Result<Run> {
+    let file = context.disk.open(path, Access::Read)?;
+    let map = file.map(0, file.len(), Access::Read)?;
+    map.advise_random();
+    Run::open(path, map)
+}
+
+/// Opens a sealed segment's run; a segment whose events are all without a user has none. For a repair, all of it is
+/// checked.
+pub(super) fn open_run(
+    context: &Context,
+    dir: &Path,
+    segment: &Segment,
+    repair: Repair,
+) -> Result<Option<Arc<Run>>> {
+    let path = run_path(dir, segment.header().segment);
+    if !context.disk.exists(&path)? {
+        let mut with_user = false;
+        // Rare: such a segment is all system events. Its records say so; a lost file does not pass for it.
+        segment.verify(|leaf| {
+            with_user |= EventView::parse(leaf).is_ok_and(|view| view.user_sequence().is_some());
+            Ok(())
+        })?;
+        if with_user {
+            return Err(Error::corruption(&path, 0, "the index run is missing"));
+        }
+        return Ok(None);
+    }
+    let run = map_run(context, &path)?;
+    let header = run.header();
+    let belongs = header.store_id == context.store_id
+        && header.shard == segment.header().shard
+        && (header.base, header.records) == (segment.base(), segment.published())
+        && header.salt == segment.salt().0;
+    if !belongs {
+        return Err(Error::corruption(&path, 0, "the index run belongs to another segment"));
+    }
+    if repair == Repair::RollBack {
+        run.verify()?;
+    }
+    Ok(Some(Arc::new(run)))
+}
+
+/// Makes a damaged or missing run anew from the segment's records.
+pub(super) fn remake_run(context: &Context, dir: &Path, segment: &Segment) -> Result<Option<Arc<Run>>> {
+    let tail = TailIndex::new(segment.base(), segment.records_max());
+    let mut times = Vec::new();
+    let mut ordinal = 0;
+    segment.verify(|leaf| {
+        let event = index_record(&context.key, &tail, segment, ordinal, leaf)?;
+        times.push(event.occurred_at().as_micros());
+        ordinal += 1;
+        Ok(())
+    })?;
+    write_run(context, dir, segment, &tail, &times)
+}
+
+/// Makes a damaged footer anew from the segment's records, in a copy of the file that takes its place.
+pub(super) fn remake_footer(
+    context: &Context,
+    file: &Arc<dyn DiskFile>,
+    header: Header,
+    base: u64,
+    users_before: u64,
+) -> Result<Arc<dyn DiskFile>> {
+    let path = file.path().to_owned();
+    let found = scan(file, header.salt, base)?;
+    let damaged = |message| Error::corruption(&path, found.end_offset, message);
+    if found.beyond.is_some() || found.count() == 0 {
+        return Err(damaged("the footer is damaged, and so is a record: nothing was changed"));
+    }
+    let map = map_file(file, found.end_offset, Access::Read)?;
+    let segment = Segment::growing(Arc::clone(file), map, header, base);
+    let tail = TailIndex::new(base, segment.records_max());
+    let replayed = replay(&context.key, &segment, &tail, 0, &found.offsets)?;
+    let sealing = plan(&segment, users_before + replayed.new_users)?;
+    let mut bytes = context.disk.read(&path, file.len())?;
+    for (offset, part) in &sealing.parts {
+        let place = usize::try_from(*offset).ok().and_then(|at| bytes.get_mut(at..at + part.len()));
+        place.ok_or_else(|| damaged("the footer has no room"))?.copy_from_slice(part);
+    }
+    replace_file(&*context.disk, &path, &bytes, Mode::Shared)?;
+    context.disk.open(&path, Access::Read)
+}

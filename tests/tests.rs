@@ -1,0 +1,26 @@
+//! The integration tests: one binary, a module for each subject.
+#![cfg(test)]
+
+#[cfg(feature = "cli")]
+#[path = "suite/cli.rs"]
+mod cli;
+#[path = "suite/concurrent.rs"]
+mod concurrent;
+#[path = "suite/damage.rs"]
+mod damage;
+#[path = "suite/epochs.rs"]
+mod epochs;
+#[path = "suite/fixture.rs"]
+mod fixture;
+#[path = "suite/golden.rs"]
+mod golden;
+#[path = "suite/interop.rs"]
+mod interop;
+#[path = "suite/model.rs"]
+mod model;
+#[path = "suite/model_world.rs"]
+mod model_world;
+#[path = "suite/repair.rs"]
+mod repair;
+#[path = "suite/tidy.rs"]
+mod tidy;
