@@ -12,6 +12,8 @@ mod damage;
 mod epochs;
 #[path = "suite/fixture.rs"]
 mod fixture;
+#[path = "suite/full_disk.rs"]
+mod full_disk;
 #[path = "suite/golden.rs"]
 mod golden;
 #[path = "suite/interop.rs"]

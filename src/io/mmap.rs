@@ -111,8 +111,8 @@ impl Memory {
         // SAFETY: in range, as just checked; no slice into the mapping is alive, as the caller promises, and no
         // other thread stores or reads.
         unsafe {
-            std::ptr::copy_nonoverlapping(bytes.as_ptr(), self.raw.as_mut_ptr().add(offset), bytes.len())
-        };
+            std::ptr::copy_nonoverlapping(bytes.as_ptr(), self.raw.as_mut_ptr().add(offset), bytes.len());
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! The locks and tails of the protocols that loom explores: parking_lot's and the standard library's, or loom's own in
+//! The locks and tails of the protocols that loom explores: `parking_lot`'s and the standard library's, or loom's own in
 //! its tests. Owns no protocol.
 
 #[cfg(not(all(test, loom)))]

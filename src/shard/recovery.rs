@@ -312,9 +312,12 @@ impl Opening<'_> {
             let appended_to = place == last_used;
             let untidy = appended_to && segment.scan.dirty;
             #[cfg(test)]
-            let (rolled_back, untidy, decision) = match has(Bug::CacheTrusted) {
-                true => (false, false, &Decision { floor: u64::MAX, ..*decision }),
-                false => (rolled_back, untidy, decision),
+            let trusted = Decision { floor: u64::MAX, ..*decision };
+            #[cfg(test)]
+            let (rolled_back, untidy, decision) = if has(Bug::CacheTrusted) {
+                (false, false, &trusted)
+            } else {
+                (rolled_back, untidy, decision)
             };
             if rolled_back || untidy || end > decision.floor {
                 if self.repair == Repair::RollBack && rolled_back {

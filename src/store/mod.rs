@@ -187,7 +187,7 @@ impl Inner {
         let flushed = core.committer.flush();
         // A shard that failed is not marked; the others are.
         let marks = core.shards.iter().map(|shard| shard.mark_clean());
-        let marked = marks.fold(flushed, |outcome, marked| outcome.and(marked));
+        let marked = marks.fold(flushed, Result::and);
         // What waits to be sealed is sealed at the next opening; only damage or a full disk leads there.
         marked.and(sealed.or_else(|error| match error.kind() {
             ErrorKind::StorageFull => Ok(()),

@@ -128,7 +128,6 @@ impl State {
             _ => *at == number,
         });
         match struck.copied() {
-            None => Verdict::Go,
             Some((Fault::Crash, _)) => {
                 self.stopped = true;
                 Verdict::Fail(io::Error::other("the machine stops"), Happens::InCache)
@@ -139,7 +138,7 @@ impl State {
             Some((Fault::NoSpace, _)) if kind.takes_space() => {
                 Verdict::Fail(io::Error::from_raw_os_error(28), Happens::Nothing)
             }
-            Some((Fault::NoSpace, _)) => Verdict::Go,
+            None | Some((Fault::NoSpace, _)) => Verdict::Go,
         }
     }
 
@@ -151,7 +150,9 @@ impl State {
     fn sync_dir(&mut self, path: &Path) {
         let (now, later): (Vec<_>, Vec<_>) =
             self.pending.drain(..).partition(|change| change.directory() == path);
-        now.iter().for_each(|change| self.durable_names.apply(change));
+        for change in &now {
+            self.durable_names.apply(change);
+        }
         self.pending = later;
     }
 
@@ -358,7 +359,9 @@ impl Disk for FaultyDisk {
                 .filter(|dir| !dir.as_os_str().is_empty() && !state.names.directories.contains(*dir))
                 .collect();
             missing.reverse();
-            missing.into_iter().for_each(|dir| state.change(NameChange::Directory(dir.to_owned())));
+            for dir in missing {
+                state.change(NameChange::Directory(dir.to_owned()));
+            }
             Ok(())
         })
     }

@@ -442,4 +442,4 @@ impl Rig {
 }
 
 /// Interval durability that no test waits for.
-pub(super) const LATER: Durability = Durability::Interval(Duration::from_secs(3600));
+pub(super) const LATER: Durability = Durability::Interval(Duration::from_hours(1));
