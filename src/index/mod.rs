@@ -57,8 +57,8 @@ struct Block<'b> {
     postings: &'b [Posting],
     /// The index of the first of them among the user's postings in this source.
     first_index: u32,
-    /// Earliest and latest `occurred_at`, where the block knows them.
-    times: Option<TimeRange>,
+    /// All of them occurred in this range, the bounds included.
+    times: TimeRange,
 }
 
 /// Hands the part of a block that lies in the range and passes the selection to the sink.

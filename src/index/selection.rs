@@ -89,12 +89,11 @@ impl Selection {
         }
     }
 
-    /// Decides by a block's times alone; a block that doesn't know them must be asked, if there is a bound.
-    pub(crate) fn judge_times(&self, times: Option<TimeRange>) -> Verdict {
+    /// Decides by a block's times alone.
+    pub(crate) fn judge_times(&self, TimeRange { min, max }: TimeRange) -> Verdict {
         if self.since == i64::MIN && self.until.is_none() {
             return Verdict::Yes;
         }
-        let Some(TimeRange { min, max }) = times else { return Verdict::Ask };
         if max < self.since || self.until.is_some_and(|until| min >= until) {
             Verdict::No
         } else if min >= self.since && self.until.is_none_or(|until| max < until) {
@@ -134,10 +133,10 @@ mod tests {
                 let passes = selection.judge(tags(posting)) == Verdict::Yes && in_time;
                 if passes {
                     prop_assert!(selection.may_match(block));
-                    prop_assert_ne!(selection.judge_times(Some(times)), Verdict::No);
+                    prop_assert_ne!(selection.judge_times(times), Verdict::No);
                 }
                 if !in_time {
-                    prop_assert_ne!(selection.judge_times(Some(times)), Verdict::Yes);
+                    prop_assert_ne!(selection.judge_times(times), Verdict::Yes);
                 }
             }
         }
