@@ -20,7 +20,7 @@ use crate::io::clock::{Clock, SystemClock};
 use crate::io::memory::MemoryDisk;
 use crate::io::mmap::SharedWords;
 use crate::io::real::RealDisk;
-use crate::io::{Access, Disk, LockGuard, Mode, TEMPORARY_SUFFIX, replace_file};
+use crate::io::{Access, Disk, LockGuard, Mode, TEMPORARY_SUFFIX, parent, replace_file};
 use crate::segment::create::{SEGMENT_BYTES_MIN, create_file, log_path, new_salt};
 use crate::shard::commit::Committer;
 use crate::shard::follow::{self, Extent};
@@ -113,6 +113,7 @@ fn random<const N: usize>() -> Result<[u8; N]> {
 
 /// Makes the files of a new store; `STORE` comes last and makes it one.
 fn create(options: &Options, disk: Arc<dyn Disk>, dir: PathBuf) -> Result<Store> {
+    let named_in = directories_to_sync(&*disk, &dir)?;
     disk.create_dir(&dir)?;
     let lock = disk.lock(&dir.join(LOCK_NAME))?;
     let store_id: [u8; 16] = random()?;
@@ -147,11 +148,21 @@ fn create(options: &Options, disk: Arc<dyn Disk>, dir: PathBuf) -> Result<Store>
     let path = dir.join(STORE_NAME);
     let bytes = manifest.encode().map_err(located(&path, 0))?;
     replace_file(&*disk, &path, &bytes, Mode::Shared)?;
-    // The directory's own name, where it is new.
-    if let Some(parent) = dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-        disk.sync_dir(parent)?;
-    }
+    named_in.into_iter().try_for_each(|dir| disk.sync_dir(dir))?;
     open_locked(options, disk, dir, lock)
+}
+
+/// The directories that hold the store's own name and those of its parents that are not there yet: a power cut must not
+/// take the way to what is durable.
+fn directories_to_sync<'d>(disk: &dyn Disk, dir: &'d Path) -> Result<Vec<&'d Path>> {
+    let mut named_in = Vec::new();
+    for path in dir.ancestors().filter(|path| !path.as_os_str().is_empty()) {
+        named_in.push(parent(path));
+        if disk.exists(parent(path))? {
+            break;
+        }
+    }
+    Ok(named_in)
 }
 
 fn create_shard(disk: &dyn Disk, dir: &Path, store: &StoreManifest, shard: u16) -> Result<()> {
