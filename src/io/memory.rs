@@ -34,23 +34,6 @@ fn missing(operation: &str, path: &Path) -> Error {
 }
 
 impl MemoryDisk {
-    /// The content of every file, by name.
-    #[cfg(test)]
-    pub(crate) fn snapshot(&self) -> BTreeMap<PathBuf, Vec<u8>> {
-        let names: Vec<PathBuf> = self.files.lock().keys().cloned().collect();
-        names.into_iter().filter_map(|name| Some((name.clone(), self.read(&name, u64::MAX).ok()?))).collect()
-    }
-
-    /// A disk with this content.
-    #[cfg(test)]
-    pub(crate) fn from_snapshot(files: &BTreeMap<PathBuf, Vec<u8>>) -> Result<Self> {
-        let disk = Self::default();
-        for (name, bytes) in files {
-            disk.write_synced(name, bytes, Mode::Shared)?;
-        }
-        Ok(disk)
-    }
-
     fn file(&self, operation: &str, path: &Path) -> Result<MemoryFile> {
         let memory = self.files.lock().get(path).cloned().ok_or_else(|| missing(operation, path))?;
         let bytes = self.lengths.lock().get(path).copied().unwrap_or_default();
