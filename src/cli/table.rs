@@ -10,6 +10,10 @@ const COLUMNS: usize = 8;
 /// The most that a column but the last takes of a terminal.
 const COLUMN_MAX: usize = 40;
 const GAP: &str = "  ";
+/// What the last column gets of a terminal at least, if it needs it.
+const MESSAGE_MIN: usize = 30;
+/// What a narrow terminal goes without, in this order: service, level (marks and colours tell it too), address, status.
+const GIVEN_UP: [usize; 4] = [6, 2, 5, 4];
 
 /// A row: what it shows, and what colours it.
 struct Row {
@@ -31,6 +35,17 @@ impl Table {
 
     pub(super) fn write(&self, output: &mut Output, screen: Screen) -> Result<(), Failure> {
         let headings = HEADINGS.map(str::to_owned);
+        let widths = self.widths(&headings, screen);
+        let dim = if screen.colour { "\u{1b}[2m" } else { "" };
+        output.line(&line(&headings, &widths, screen, dim))?;
+        for row in &self.rows {
+            output.line(&line(&row.cells, &widths, screen, row.colour(screen)))?;
+        }
+        Ok(())
+    }
+
+    /// How wide each column is; 0 where it is left out.
+    fn widths(&self, headings: &[String; COLUMNS], screen: Screen) -> [usize; COLUMNS] {
         let mut widths = headings.each_ref().map(|heading| columns(heading));
         for row in &self.rows {
             for (width, cell) in widths.iter_mut().zip(&row.cells) {
@@ -43,12 +58,18 @@ impl Table {
                 *width = 0;
             }
         }
-        let dim = if screen.colour { "\u{1b}[2m" } else { "" };
-        output.line(&line(&headings, &widths, screen, dim))?;
-        for row in &self.rows {
-            output.line(&line(&row.cells, &widths, screen, row.colour(screen)))?;
+        if let Some(total) = screen.columns {
+            for place in GIVEN_UP {
+                let (message, others) = widths.split_last().map_or((0, 0), |(message, others)| {
+                    let shown = others.iter().filter(|width| **width > 0);
+                    (*message, shown.map(|width| width + GAP.len()).sum())
+                });
+                if others + message.min(MESSAGE_MIN) > total {
+                    widths[place] = 0;
+                }
+            }
         }
-        Ok(())
+        widths
     }
 }
 
@@ -137,4 +158,49 @@ fn summary(event: &EventView<'_>) -> Result<String, crate::event::LeafError> {
     let details = event.details()?.map(str::to_owned);
     let parts: Vec<String> = [resource, actor, session, details].into_iter().flatten().collect();
     Ok(parts.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn table(message: &str) -> Table {
+        let cells = ["!!", "2026-01-29T11:52:07.142Z", "suspicious", "session.hijack_suspected", "failure"];
+        let cells = cells.into_iter().chain(["198.51.100.78", "gateway", message]).map(str::to_owned);
+        let cells: Vec<String> = cells.collect();
+        Table { rows: vec![Row { cells: cells.try_into().unwrap(), level: Level::Suspicious, failed: true }] }
+    }
+
+    fn shown(table: &Table, columns: Option<usize>) -> String {
+        let screen = Screen { columns, colour: false };
+        let widths = table.widths(&HEADINGS.map(str::to_owned), screen);
+        line(&table.rows[0].cells, &widths, screen, "")
+    }
+
+    #[test]
+    fn a_narrow_terminal_keeps_what_matters_and_is_never_overrun() {
+        let message = "The session moved to the other side of the world within an hour, 日本語";
+        let table = table(message);
+        let all = shown(&table, None);
+        assert!(all.ends_with(message) && all.contains("gateway"), "{all}");
+        assert_eq!(shown(&table, Some(400)), all);
+        for total in 20..250 {
+            let text = shown(&table, Some(total));
+            assert!(columns(&text) <= total, "{total}: {text}");
+            assert!(total < 100 || text.contains("The session moved to"), "{total}: {text}");
+            assert!(text.starts_with("!!  2026-01-29T11"), "{text}");
+        }
+        let narrow = shown(&table, Some(100));
+        assert!(narrow.contains("failure") && !narrow.contains("gateway"), "{narrow}");
+    }
+
+    #[test]
+    fn colours_end_where_the_line_does() {
+        let table = table("x");
+        let screen = Screen { columns: Some(120), colour: true };
+        let widths = table.widths(&HEADINGS.map(str::to_owned), screen);
+        let text = line(&table.rows[0].cells, &widths, screen, table.rows[0].colour(screen));
+        assert!(text.starts_with("\u{1b}[1;31m") && text.ends_with("\u{1b}[0m"), "{text:?}");
+        assert_eq!(table.rows[0].colour(Screen { colour: false, ..screen }), "");
+    }
 }

@@ -57,8 +57,8 @@ struct Block<'b> {
     postings: &'b [Posting],
     /// The index of the first of them among the user's postings in this source.
     first_index: u32,
-    /// Earliest and latest `occurred_at`, where the block knows them.
-    times: Option<TimeRange>,
+    /// All of them occurred in this range, the bounds included.
+    times: TimeRange,
 }
 
 /// Hands the part of a block that lies in the range and passes the selection to the sink.
@@ -78,32 +78,25 @@ fn offer(
     let last = block.postings.len();
     let begin = (range.from.saturating_sub(block.first_index) as usize).min(last);
     let end = (range.to.saturating_sub(block.first_index) as usize).min(last);
-    let mut take = |index: usize, posting: &Posting| {
-        let verdict = selection.judge(posting.tags);
+    let chosen = block.postings.get(begin..end).unwrap_or_default();
+    let first = user_sequence_base + u64::from(block.first_index) + begin as u64;
+    for step in 0..chosen.len() {
+        let index = match range.direction {
+            Direction::NewestFirst => chosen.len() - 1 - step,
+            Direction::OldestFirst => step,
+        };
+        let Posting { ordinal, tags } = chosen[index];
+        let verdict = selection.judge(tags);
         if verdict == Verdict::No {
-            return Ok(ControlFlow::Continue(()));
+            continue;
         }
-        sink(Candidate {
-            sequence: sequence_base + u64::from(posting.ordinal),
-            user_sequence: user_sequence_base + u64::from(block.first_index) + index as u64,
+        let candidate = Candidate {
+            sequence: sequence_base + u64::from(ordinal),
+            user_sequence: first + index as u64,
             ask: ask_for_time || verdict == Verdict::Ask,
-        })
-    };
-    let chosen = block.postings.iter().enumerate().take(end).skip(begin);
-    match range.direction {
-        Direction::NewestFirst => {
-            for (index, posting) in chosen.rev() {
-                if take(index, posting)?.is_break() {
-                    return Ok(ControlFlow::Break(()));
-                }
-            }
-        }
-        Direction::OldestFirst => {
-            for (index, posting) in chosen {
-                if take(index, posting)?.is_break() {
-                    return Ok(ControlFlow::Break(()));
-                }
-            }
+        };
+        if sink(candidate)?.is_break() {
+            return Ok(ControlFlow::Break(()));
         }
     }
     Ok(ControlFlow::Continue(()))

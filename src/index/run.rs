@@ -272,7 +272,7 @@ impl RunUser<'_> {
         let mut end = self.end.saturating_sub(self.entry.postings_offset);
         if blocks > 1 {
             let summary = self.summary(number)?;
-            let by_times = selection.judge_times(Some(summary.times));
+            let by_times = selection.judge_times(summary.times);
             if !selection.may_match(summary.mask) || by_times == super::selection::Verdict::No {
                 return Ok(ControlFlow::Continue(()));
             }
@@ -289,7 +289,7 @@ impl RunUser<'_> {
         let decoded =
             DecodedBlock::decode(bytes, here as usize, self.run.header.time_base, self.run.header.records)
                 .map_err(located(&self.run.path, section + begin))?;
-        let block = Block { postings: decoded.postings(), first_index, times: Some(decoded.times) };
+        let block = Block { postings: decoded.postings(), first_index, times: decoded.times };
         offer(&block, range, selection, self.run.header.base, self.entry.count_before, sink)
     }
 

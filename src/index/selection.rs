@@ -6,7 +6,7 @@ use crate::format::posting::{ACTION_CODE_OTHER, SERVICE_CODE_OTHER, TagMask, Tag
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Selection {
     /// The levels, statuses and categories that are wanted.
-    pub(crate) mask: TagMask,
+    pub(crate) kinds: Kinds,
     /// The wanted actions' codes; `None` = any.
     pub(crate) actions: Option<Vec<u16>>,
     /// The wanted services' codes; `None` = any.
@@ -15,6 +15,34 @@ pub(crate) struct Selection {
     pub(crate) since: i64,
     /// `occurred_at` before here; `None` = no bound.
     pub(crate) until: Option<i64>,
+}
+
+/// Levels, statuses and categories, prepared for many comparisons.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Kinds {
+    mask: TagMask,
+    /// A bit for each combination, at the place that the lowest seven bits of the tags name.
+    combinations: u128,
+}
+
+impl Kinds {
+    /// All of them.
+    pub(crate) const ALL: Self = Self { mask: TagMask(u16::MAX), combinations: u128::MAX };
+
+    /// Those of a mask.
+    pub(crate) fn of(mask: TagMask) -> Self {
+        let passes = |tags: u32| {
+            let own = Tags(tags).mask().0;
+            mask.0 & own == own
+        };
+        let combinations = (0..128).filter(|tags| passes(*tags)).fold(0, |all, tags| all | 1_u128 << tags);
+        Self { mask, combinations }
+    }
+
+    #[inline]
+    fn contains(self, tags: Tags) -> bool {
+        (self.combinations >> (tags.0 & 0x7f)) & 1 == 1
+    }
 }
 
 /// What the index can say.
@@ -29,19 +57,18 @@ impl Selection {
     /// Lets everything through.
     #[cfg(test)]
     pub(crate) const ALL: Self =
-        Self { mask: TagMask(u16::MAX), actions: None, services: None, since: i64::MIN, until: None };
+        Self { kinds: Kinds::ALL, actions: None, services: None, since: i64::MIN, until: None };
 
     /// Whether a block with these tags may hold anything that is wanted.
     #[inline]
     pub(crate) fn may_match(&self, block: TagMask) -> bool {
-        self.mask.meets(block)
+        self.kinds.mask.meets(block)
     }
 
     /// Decides by the tags alone.
     #[inline]
     pub(crate) fn judge(&self, tags: Tags) -> Verdict {
-        let own = tags.mask().0;
-        if self.mask.0 & own != own {
+        if !self.kinds.contains(tags) {
             return Verdict::No;
         }
         if self.actions.is_none() && self.services.is_none() {
@@ -62,12 +89,11 @@ impl Selection {
         }
     }
 
-    /// Decides by a block's times alone; a block that doesn't know them must be asked, if there is a bound.
-    pub(crate) fn judge_times(&self, times: Option<TimeRange>) -> Verdict {
+    /// Decides by a block's times alone.
+    pub(crate) fn judge_times(&self, TimeRange { min, max }: TimeRange) -> Verdict {
         if self.since == i64::MIN && self.until.is_none() {
             return Verdict::Yes;
         }
-        let Some(TimeRange { min, max }) = times else { return Verdict::Ask };
         if max < self.since || self.until.is_some_and(|until| min >= until) {
             Verdict::No
         } else if min >= self.since && self.until.is_none_or(|until| max < until) {
@@ -98,7 +124,7 @@ mod tests {
             mask in any::<u16>(), since in -5_i64..5, until in proptest::option::of(-5_i64..5),
             postings in proptest::collection::vec((0_u8..4, 0_u8..7, 0_u8..3, -5_i64..5), 1..6),
         ) {
-            let selection = Selection { mask: TagMask(mask), since, until, ..Selection::ALL };
+            let selection = Selection { kinds: Kinds::of(TagMask(mask)), since, until, ..Selection::ALL };
             let tags = |(level, category, status, _): &(u8, u8, u8, i64)| Tags::new(*level, *category, *status, 0, 0);
             let block = TagMask(postings.iter().fold(0, |all, p| all | tags(p).mask().0));
             let times = postings.iter().fold(TimeRange::EMPTY, |all, p| all.with(p.3));
@@ -107,10 +133,10 @@ mod tests {
                 let passes = selection.judge(tags(posting)) == Verdict::Yes && in_time;
                 if passes {
                     prop_assert!(selection.may_match(block));
-                    prop_assert_ne!(selection.judge_times(Some(times)), Verdict::No);
+                    prop_assert_ne!(selection.judge_times(times), Verdict::No);
                 }
                 if !in_time {
-                    prop_assert_ne!(selection.judge_times(Some(times)), Verdict::Yes);
+                    prop_assert_ne!(selection.judge_times(times), Verdict::Yes);
                 }
             }
         }

@@ -7,42 +7,48 @@
 //!
 //! Memory: 24 bytes a slot, 24 to 48 in the map, and blocks that grow by half, so that few words stay empty.
 
+mod user;
+
 use std::hash::{BuildHasherDefault, Hasher};
-use std::ops::ControlFlow;
-use std::sync::atomic::{AtomicU64, Ordering, fence};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering, fence};
 
 use dashmap::DashMap;
 
+use super::UserHead;
 use super::dictionary::Dictionary;
-use super::selection::Selection;
-use super::{Block, Direction, Range, Sink, UserHead, offer};
-use crate::error::Result;
 use crate::format::posting::{
-    ACTION_CODE_OTHER, ACTION_CODE_OWN_FIRST, BLOCK_POSTINGS_MAX, Posting, SERVICE_CODE_OTHER, TagMask, Tags,
+    ACTION_CODE_OTHER, ACTION_CODE_OWN_FIRST, BLOCK_POSTINGS_MAX, Posting, SERVICE_CODE_OTHER, Tags,
     TimeRange,
 };
 use crate::ids::Fingerprint;
-use crate::io::chunked::{Cell, Chunked};
+use crate::io::chunked::Chunked;
 
-/// How many postings the first blocks of a user hold; every later one holds `BLOCK_POSTINGS_MAX`.
+pub(crate) use user::TailUser;
+
+/// How many postings the first blocks of a user hold; every later one holds `FULL_BLOCK`.
 const BLOCK_SIZES: [u8; 10] = [3, 4, 6, 9, 14, 21, 32, 48, 72, 108];
-/// The first block with earliest and latest time; smaller ones are asked record by record.
+/// The first block with an earliest and a latest time of its own. For the 37 postings before it those of the whole tail
+/// must do: where these don't decide, the records are asked.
 const TIMED_FROM: usize = 5;
 /// Words of a slot: count before, count and newest block, first posting.
 const SLOT_WORDS: usize = 3;
 const NO_BLOCK: u32 = u32::MAX;
-/// `BLOCK_POSTINGS_MAX`, as postings are counted.
-const FULL_BLOCK: u32 = 128;
-const _: () = assert!(FULL_BLOCK as usize == BLOCK_POSTINGS_MAX);
+/// Small enough that two of them, in which the bounds of a time range lie, and the postings that have no times of their
+/// own are no more records than two full blocks of a run: what a time range may touch in vain.
+const FULL_BLOCK: u32 = 108;
+const _: () = assert!((2 * FULL_BLOCK + first_index_of(TIMED_FROM)) as usize <= 2 * BLOCK_POSTINGS_MAX);
 /// The index of the first posting in a full block.
-const FULL_FROM: u32 = {
+const FULL_FROM: u32 = first_index_of(BLOCK_SIZES.len());
+
+/// The index of the first posting in a block; how many postings stand before it.
+const fn first_index_of(block: usize) -> u32 {
     let (mut first_index, mut number) = (1, 0);
-    while number < BLOCK_SIZES.len() {
+    while number < block {
         first_index += BLOCK_SIZES[number] as u32;
         number += 1;
     }
     first_index
-};
+}
 
 /// A fingerprint is uniform already: its first bytes are the hash.
 #[derive(Default)]
@@ -108,6 +114,9 @@ pub(crate) struct TailIndex {
     blocks: Chunked<AtomicU64>,
     /// Slots used (low half) and block words used (high half); the writer's.
     used: AtomicU64,
+    /// The earliest and the latest `occurred_at` of all postings; they may be ahead of what is published.
+    earliest: AtomicI64,
+    latest: AtomicI64,
     pub(crate) actions: Dictionary,
     pub(crate) services: Dictionary,
 }
@@ -132,6 +141,8 @@ impl TailIndex {
             // Blocks grow by half and carry up to three words of head: never more than 2.5 words a posting.
             blocks: Chunked::new(records_max.saturating_mul(5) / 2 + BLOCK_POSTINGS_MAX),
             used: AtomicU64::new(0),
+            earliest: AtomicI64::new(TimeRange::EMPTY.min),
+            latest: AtomicI64::new(TimeRange::EMPTY.max),
             actions: Dictionary::new(ACTION_CODE_OWN_FIRST, ACTION_CODE_OTHER),
             services: Dictionary::new(1, SERVICE_CODE_OTHER),
         }
@@ -155,7 +166,14 @@ impl TailIndex {
 
     /// Adds a user's first posting in this segment. `false` if there is no room, which the sizes rule out.
     #[must_use]
-    pub(crate) fn insert(&self, user: Fingerprint, count_before: u64, posting: Posting) -> bool {
+    pub(crate) fn insert(
+        &self,
+        user: Fingerprint,
+        count_before: u64,
+        posting: Posting,
+        occurred_at: i64,
+    ) -> bool {
+        self.widen_times(occurred_at);
         let taken = self.used.load(Ordering::Relaxed);
         let slot = low_half(taken);
         let at = slot as usize * SLOT_WORDS;
@@ -171,6 +189,7 @@ impl TailIndex {
     /// Adds a later posting of a user. `false` if there is no room, which the sizes rule out.
     #[must_use]
     pub(crate) fn push(&self, slot: Slot, posting: Posting, occurred_at: i64) -> bool {
+        self.widen_times(occurred_at);
         let (count, mut newest) = self.counts(slot);
         let shape = Shape::holding(count);
         if shape.first_index == count {
@@ -206,6 +225,21 @@ impl TailIndex {
                 && self.blocks.set(at + 2, TimeRange::EMPTY.max.cast_unsigned());
         }
         stored.then_some(block)
+    }
+
+    /// The writer's alone, before the posting is seen.
+    fn widen_times(&self, occurred_at: i64) {
+        if occurred_at < self.earliest.load(Ordering::Relaxed) {
+            self.earliest.store(occurred_at, Ordering::Relaxed);
+        }
+        if occurred_at > self.latest.load(Ordering::Relaxed) {
+            self.latest.store(occurred_at, Ordering::Relaxed);
+        }
+    }
+
+    /// The earliest and the latest `occurred_at` of all postings.
+    fn times(&self) -> TimeRange {
+        TimeRange { min: self.earliest.load(Ordering::Relaxed), max: self.latest.load(Ordering::Relaxed) }
     }
 
     fn block_times(&self, at: usize) -> TimeRange {
@@ -269,143 +303,6 @@ impl TailIndex {
         let map = self.users.capacity() * 8 / 7 * (size_of::<(Fingerprint, u32)>() + 1);
         map + self.slots.bytes() + self.blocks.bytes() + self.actions.bytes() + self.services.bytes()
     }
-}
-
-/// A user's postings in a tail.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct TailUser<'t> {
-    tail: &'t TailIndex,
-    slot: Slot,
-    count: u32,
-    newest: u32,
-}
-
-impl TailUser<'_> {
-    /// How many events the user had before this tail.
-    pub(crate) fn count_before(&self) -> u64 {
-        self.tail.slot_word(self.slot, 0)
-    }
-
-    /// How many the user has in it.
-    pub(crate) fn count(&self) -> u32 {
-        self.count
-    }
-
-    /// Offers the postings in the range that pass the selection to the sink.
-    pub(crate) fn walk(
-        &self,
-        range: Range,
-        selection: &Selection,
-        sink: &mut Sink<'_>,
-    ) -> Result<ControlFlow<()>> {
-        match range.direction {
-            Direction::NewestFirst => {
-                let mut block = self.newest;
-                let mut end = self.count;
-                while end > 1 {
-                    let shape = Shape::holding(end - 1);
-                    if shape.first_index < range.to
-                        && self.visit(block, shape, range, selection, sink)?.is_break()
-                    {
-                        return Ok(ControlFlow::Break(()));
-                    }
-                    if shape.first_index <= range.from {
-                        return Ok(ControlFlow::Continue(()));
-                    }
-                    block = low_half(self.tail.blocks.get(block as usize));
-                    end = shape.first_index;
-                }
-                self.visit_first(range, selection, sink)
-            }
-            Direction::OldestFirst => {
-                if self.visit_first(range, selection, sink)?.is_break() {
-                    return Ok(ControlFlow::Break(()));
-                }
-                // The links lead back only: note the way, then go it in the other direction.
-                let mut way = Vec::new();
-                let mut block = self.newest;
-                let mut end = self.count;
-                while end > 1 && end > range.from {
-                    let shape = Shape::holding(end - 1);
-                    way.push((block, shape));
-                    block = low_half(self.tail.blocks.get(block as usize));
-                    end = shape.first_index;
-                }
-                for (block, shape) in way.into_iter().rev() {
-                    if shape.first_index >= range.to {
-                        break;
-                    }
-                    if self.visit(block, shape, range, selection, sink)?.is_break() {
-                        return Ok(ControlFlow::Break(()));
-                    }
-                }
-                Ok(ControlFlow::Continue(()))
-            }
-        }
-    }
-
-    fn visit_first(
-        &self,
-        range: Range,
-        selection: &Selection,
-        sink: &mut Sink<'_>,
-    ) -> Result<ControlFlow<()>> {
-        let postings = [unpack_posting(self.tail.slot_word(self.slot, 2))];
-        let block = Block { postings: &postings, first_index: 0, times: None };
-        offer(&block, range, selection, self.tail.base, self.count_before(), sink)
-    }
-
-    fn visit(
-        &self,
-        block: u32,
-        shape: Shape,
-        range: Range,
-        selection: &Selection,
-        sink: &mut Sink<'_>,
-    ) -> Result<ControlFlow<()>> {
-        let at = block as usize;
-        let mask = mask_of(self.tail.blocks.get(at));
-        if !selection.may_match(mask) {
-            return Ok(ControlFlow::Continue(()));
-        }
-        let mut postings = [Posting { ordinal: 0, tags: Tags(0) }; BLOCK_POSTINGS_MAX];
-        let here = (self.count - shape.first_index).min(shape.postings) as usize;
-        let cells = self.tail.blocks.slice(at + shape.head_words(), here);
-        for (posting, cell) in postings.iter_mut().zip(cells) {
-            *posting = unpack_posting(cell.get());
-        }
-        let block = Block {
-            postings: postings.get(..cells.len()).unwrap_or_default(),
-            first_index: shape.first_index,
-            times: shape.timed.then(|| self.tail.block_times(at)),
-        };
-        offer(&block, range, selection, self.tail.base, self.count_before(), sink)
-    }
-
-    /// All postings, oldest first.
-    pub(crate) fn postings(&self) -> Vec<Posting> {
-        let mut postings = Vec::with_capacity(self.count as usize);
-        let mut block = self.newest;
-        let mut end = self.count;
-        while end > 1 {
-            let shape = Shape::holding(end - 1);
-            for index in (shape.first_index..end).rev() {
-                let place = block as usize + shape.head_words() + (index - shape.first_index) as usize;
-                postings.push(unpack_posting(self.tail.blocks.get(place)));
-            }
-            block = low_half(self.tail.blocks.get(block as usize));
-            end = shape.first_index;
-        }
-        postings.push(unpack_posting(self.tail.slot_word(self.slot, 2)));
-        postings.reverse();
-        postings
-    }
-}
-
-/// The tag mask in the first word of a block, above the link.
-const fn mask_of(head: u64) -> TagMask {
-    let [low, high, ..] = (head >> 32).to_le_bytes();
-    TagMask(u16::from_le_bytes([low, high]))
 }
 
 const fn pack(low: u32, high: u32) -> u64 {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::event::{Category, EventView, LeafError, Level, Status, lookup};
 use crate::format::keys::route_hash;
 use crate::format::posting::{ACTION_CODE_OTHER, ACTION_CODE_OWN_FIRST, TagMask};
-use crate::index::selection::Selection;
+use crate::index::selection::{Kinds, Selection};
 use crate::shard::view::Source;
 
 /// The order of a user's log: that of the user sequence.
@@ -60,32 +60,30 @@ impl Filter {
         route_hash(&text)
     }
 
-    /// The filter in the codes of a source.
-    pub(crate) fn selection(&self, source: &Source) -> Selection {
+    /// The filter in the codes of a source. `kinds` is [`Self::kinds`], made once for all sources.
+    pub(crate) fn selection(&self, source: &Source, kinds: Kinds) -> Selection {
         let actions = codes(&self.actions, |name| match lookup(name) {
             Some(entry) => Some(entry.code),
             None => own_action(source, name),
         });
         let services = codes(&self.services, |name| service(source, name));
-        Selection {
-            mask: self.mask(),
-            actions,
-            services,
-            since: self.since.unwrap_or(i64::MIN),
-            until: self.until,
-        }
+        Selection { kinds, actions, services, since: self.since.unwrap_or(i64::MIN), until: self.until }
     }
 
-    fn mask(&self) -> TagMask {
+    /// The levels, statuses and categories that pass.
+    pub(crate) fn kinds(&self) -> Kinds {
+        if self.levels.is_empty() && self.statuses.is_empty() && self.categories.is_empty() {
+            return Kinds::ALL;
+        }
         let levels = self.levels.iter().map(|level| TagMask::level(level.code()));
         let statuses = self.statuses.iter().map(|status| TagMask::status(status.code()));
         let categories = self.categories.iter().map(|category| TagMask::category(category.code()));
         let or = |all: TagMask, one: TagMask| TagMask(all.0 | one.0);
-        TagMask(
+        Kinds::of(TagMask(
             levels.reduce(or).unwrap_or(TagMask::LEVELS).0
                 | statuses.reduce(or).unwrap_or(TagMask::STATUSES).0
                 | categories.reduce(or).unwrap_or(TagMask::CATEGORIES).0,
-        )
+        ))
     }
 
     /// Decides by the record itself what the index could not.

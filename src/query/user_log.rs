@@ -13,6 +13,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::format::cursor::UserLogCursor;
 use crate::format::keys::IndexKey;
 use crate::ids::Fingerprint;
+use crate::index::selection::Kinds;
 use crate::index::{Candidate, Direction, Range};
 use crate::shard::view::{Reading, ShardView, Source};
 
@@ -56,6 +57,7 @@ pub(crate) fn user_log(reading: &Reading, key: &Arc<IndexKey>, request: &UserLog
         view,
         request,
         start,
+        kinds: request.filter.kinds(),
         places: Vec::with_capacity(request.limit.min(128) + 1),
         segment: 0,
         records_asked: 0,
@@ -107,6 +109,7 @@ struct Gathering<'g> {
     view: &'g ShardView,
     request: &'g UserLogRequest<'g>,
     start: Start,
+    kinds: Kinds,
     places: Vec<Place>,
     /// Where the last record was found: the next is near.
     segment: usize,
@@ -144,7 +147,7 @@ impl Gathering<'_> {
                 let Some(range) = self.range(found.count_before(), found.count()) else {
                     return Ok(ControlFlow::Continue(()));
                 };
-                let selection = self.request.filter.selection(source);
+                let selection = self.request.filter.selection(source, self.kinds);
                 found.walk(range, &selection, &mut |candidate| self.take(candidate))
             }
             Source::Run(run) => {
@@ -152,7 +155,7 @@ impl Gathering<'_> {
                 let Some(range) = self.range(found.count_before(), found.count()) else {
                     return Ok(ControlFlow::Continue(()));
                 };
-                let selection = self.request.filter.selection(source);
+                let selection = self.request.filter.selection(source, self.kinds);
                 found.walk(range, &selection, &mut |candidate| self.take(candidate))
             }
         }

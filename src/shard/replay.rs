@@ -82,7 +82,7 @@ pub(super) fn index_record<'l>(
             let message = format!("user sequence {user_sequence} stands where {expected} should");
             return Err(damaged(message));
         }
-        None => tail.insert(user, user_sequence, posting),
+        None => tail.insert(user, user_sequence, posting, view.occurred_at().as_micros()),
     };
     if !stored {
         return Err(damaged("the segment has more records than it can hold".to_owned()));

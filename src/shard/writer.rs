@@ -209,14 +209,14 @@ impl Writer {
         let Some(user) = user else { return true };
         let Ok(ordinal) = u32::try_from(ordinal) else { return false };
         let posting = Posting { ordinal, tags };
+        let occurred_at = event.occurred_at().unwrap_or(assigned.recorded_at).as_micros();
         if let Some(slot) = user.slot {
-            let occurred_at = event.occurred_at().unwrap_or(assigned.recorded_at);
-            return self.tail.push(slot, posting, occurred_at.as_micros());
+            return self.tail.push(slot, posting, occurred_at);
         }
         if user.head.is_none() {
             self.users_total += 1;
         }
-        self.tail.insert(user.user, user.head.map_or(0, |head| head.count), posting)
+        self.tail.insert(user.user, user.head.map_or(0, |head| head.count), posting, occurred_at)
     }
 
     /// Lets readers see what was staged.

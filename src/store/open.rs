@@ -158,7 +158,7 @@ fn random<const N: usize>() -> Result<[u8; N]> {
 /// Makes the files of a new store; `STORE` comes last and makes it one.
 fn create(options: &Options, host: &Host, dir: PathBuf) -> Result<Store> {
     let disk = &host.disk;
-    let made = missing_directories(&**disk, &dir)?;
+    let named_in = directories_to_sync(&**disk, &dir)?;
     disk.create_dir(&dir)?;
     let lock = disk.lock(&dir.join(LOCK_NAME))?;
     let store_id: [u8; 16] = random()?;
@@ -192,24 +192,24 @@ fn create(options: &Options, host: &Host, dir: PathBuf) -> Result<Store> {
     }
     // The shards' names come before the name that makes it a store, and the directory's own before both.
     disk.sync_dir(&dir)?;
-    disk.sync_dir(parent(&dir))?;
-    made.iter().skip(1).try_for_each(|made| disk.sync_dir(parent(made)))?;
+    named_in.iter().try_for_each(|named_in| disk.sync_dir(named_in))?;
     let path = dir.join(STORE_NAME);
     let bytes = manifest.encode().map_err(located(&path, 0))?;
     replace_file(&**disk, &path, &bytes, Mode::Shared)?;
     open_locked(options, host, dir, lock)
 }
 
-/// The directories on the way to `dir`, and itself, that are not there yet; innermost first.
-fn missing_directories(disk: &dyn Disk, dir: &Path) -> Result<Vec<PathBuf>> {
-    let mut missing = Vec::new();
-    for ancestor in dir.ancestors().filter(|ancestor| !ancestor.as_os_str().is_empty()) {
-        if disk.exists(ancestor)? {
+/// The directories that hold the store's own name and those of its parents that are not there yet: a power cut must not
+/// take the way to what is durable.
+fn directories_to_sync<'d>(disk: &dyn Disk, dir: &'d Path) -> Result<Vec<&'d Path>> {
+    let mut named_in = Vec::new();
+    for path in dir.ancestors().filter(|path| !path.as_os_str().is_empty()) {
+        named_in.push(parent(path));
+        if disk.exists(parent(path))? {
             break;
         }
-        missing.push(ancestor.to_owned());
     }
-    Ok(missing)
+    Ok(named_in)
 }
 
 fn create_shard(disk: &dyn Disk, dir: &Path, store: &StoreManifest, shard: u16) -> Result<()> {

@@ -270,7 +270,7 @@ fn forbidden_imports(file: &str, source: &str, public: &BTreeMap<String, String>
 
 fn is_test_code(file: &str) -> bool {
     let name = file.rsplit('/').next().unwrap_or_default();
-    file.starts_with("tests/") || file.contains("/tests/") || name.ends_with("tests.rs")
+    file.contains("tests/") || name.ends_with("tests.rs")
 }
 
 /// What is wrong with the form of a Rust file.

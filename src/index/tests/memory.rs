@@ -20,7 +20,7 @@ fn stays_below_the_bound(name: &str, mut next_user: impl FnMut() -> u32) {
         let posting = Posting { ordinal, tags: Tags(ordinal) };
         let stored = match tail.slot(user) {
             Some(slot) => tail.push(slot, posting, i64::from(ordinal)),
-            None => tail.insert(user, 0, posting),
+            None => tail.insert(user, 0, posting, i64::from(ordinal)),
         };
         assert!(stored);
         if ordinal >= EVENTS_FROM && ordinal % 499 == 0 {

@@ -13,7 +13,7 @@ use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 
-use super::selection::Selection;
+use super::selection::{Kinds, Selection};
 use super::{Candidate, Direction, Range, Sink};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::keys::IndexKey;
@@ -63,11 +63,11 @@ impl Wanted {
             codes => codes.iter().fold(0, |mask, code| mask | one(*code).0),
         };
         Selection {
-            mask: TagMask(
+            kinds: Kinds::of(TagMask(
                 or(&self.levels, TagMask::LEVELS, TagMask::level)
                     | or(&self.statuses, TagMask::STATUSES, TagMask::status)
                     | or(&self.categories, TagMask::CATEGORIES, TagMask::category),
-            ),
+            )),
             actions: self.actions.clone(),
             services: self.services.clone(),
             since: self.since.unwrap_or(i64::MIN),

@@ -15,7 +15,7 @@ fn fill(
         let posting = posting(first_ordinal + ordinal, entry);
         let stored = match tail.slot(fingerprint(*user)) {
             Some(slot) => tail.push(slot, posting, entry.at),
-            None => tail.insert(fingerprint(*user), before(*user), posting),
+            None => tail.insert(fingerprint(*user), before(*user), posting, entry.at),
         };
         assert!(stored, "the sizes leave room for every event");
     }

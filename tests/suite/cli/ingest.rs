@@ -248,6 +248,22 @@ fn a_closed_output_ends_the_import_quietly() {
 }
 
 #[test]
+fn rejected_lines_that_cannot_be_kept_are_an_error() {
+    if !std::path::Path::new("/dev/full").exists() {
+        println!("SKIPPED rejected_lines_that_cannot_be_kept_are_an_error: no /dev/full");
+        return;
+    }
+    let place = Place::new();
+    let input = format!("{}\nnonsense\n", login("alice"));
+    let store = place.store();
+    let args = ["ingest", "--data", &store, "--format", "jsonl", "--rejects", "/dev/full", "--json"];
+    let said = feed(args, input.as_bytes()).ends_with(1);
+    assert!(said.stderr.contains("cannot write /dev/full: No space left"), "{said:?}");
+    assert_eq!(said.json()["accepted"], 1, "what was stored is counted all the same");
+    assert_eq!(list_all(&store, "alice").len(), 1);
+}
+
+#[test]
 fn arguments_that_make_no_sense_are_usage_errors_and_make_nothing() {
     let place = Place::new();
     let store = place.store();

@@ -1,10 +1,10 @@
 //! How the commands behave in a shell: help, exit codes, closed pipes, tables, `init`, `stats`, `inspect`, `quickstart`.
 
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use serde_json::json;
 
-use super::support::{Place, command, content, feed, finish, login, run};
+use super::support::{BINARY, Place, command, content, feed, finish, login, run};
 
 #[test]
 fn help_and_version_are_data() {
@@ -70,6 +70,31 @@ fn init_makes_a_store_once() {
     let here = place.temporary.path().to_str().unwrap();
     let occupied = run(["init", "--data", here]).ends_with(1);
     assert!(occupied.complaint().contains("something else"), "{occupied:?}");
+}
+
+/// The names on the way to the store must survive a power cut as well: each directory that got a new name is synced.
+#[test]
+fn the_way_to_a_new_store_is_synced() {
+    if !Command::new("strace").arg("true").output().is_ok_and(|output| output.status.success()) {
+        println!("SKIPPED the_way_to_a_new_store_is_synced: strace doesn't run here");
+        return;
+    }
+    for (store, named_in) in [("store", &["."][..]), ("a/b/store", &["a/b", "a", "."])] {
+        let place = Place::new();
+        let mut strace = Command::new("strace");
+        strace.args(["-f", "-e", "trace=openat,fsync", "-o", "trace", BINARY, "init", "--data", store]);
+        let output = strace.current_dir(place.temporary.path()).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        let trace = std::fs::read_to_string(place.file("trace")).unwrap();
+        for dir in named_in {
+            let opened = format!("openat(AT_FDCWD, \"{dir}\", ");
+            let synced = trace.split(&opened).skip(1).any(|rest| {
+                let descriptor = rest.lines().next().and_then(|line| line.split(" = ").nth(1)).unwrap();
+                rest.contains(&format!("fsync({descriptor})"))
+            });
+            assert!(synced, "{dir} isn't synced:\n{trace}");
+        }
+    }
 }
 
 #[test]
