@@ -1,4 +1,4 @@
-//! The threads that look after a store: one for files ahead, one for sealing, one that commits on time.
+//! The threads that look after a store: some for files ahead, one for sealing, one that commits on time.
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -17,6 +17,8 @@ use crate::shard::{Background, Job, Shard};
 const TICK: Duration = Duration::from_millis(100);
 /// How long a shard must be idle before its floor is written down: then no record will carry it.
 const IDLE: Duration = Duration::from_secs(1);
+/// How many threads make files ahead: they wait for the disk most of the time, and shards fill up together.
+const AHEAD_THREADS_MAX: usize = 4;
 /// How often a store at `Buffered` syncs.
 const BUFFERED_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -95,16 +97,10 @@ impl Workers {
         clock_jump_max: Duration,
     ) -> Result<()> {
         let mut threads = self.threads.lock();
-        for (name, work) in
-            [("usertrail-ahead", self.ahead.clone()), ("usertrail-seal", self.sealing.clone())]
-        {
-            threads.push(spawn(name, move || {
-                for (shard, job) in work {
-                    // What fails here is tried again by the writer that needs it, which gets the error.
-                    let _ = shard.run(job);
-                }
-            })?);
+        for _ in 0..core.shards.len().min(AHEAD_THREADS_MAX) {
+            threads.push(spawn_worker("usertrail-ahead", self.ahead.clone())?);
         }
+        threads.push(spawn_worker("usertrail-seal", self.sealing.clone())?);
         let ticker = Ticker {
             core: Arc::clone(core),
             clock_jump_max,
@@ -135,6 +131,15 @@ pub(super) fn start(core: &Core) {
         core.background.submit(shard, Job::Prepare);
         core.background.submit(shard, Job::Seal);
     }
+}
+
+fn spawn_worker(name: &str, work: Receiver<Work>) -> Result<JoinHandle<()>> {
+    spawn(name, move || {
+        for (shard, job) in work {
+            // What fails here is tried again by the writer that needs it, which gets the error.
+            let _ = shard.run(job);
+        }
+    })
 }
 
 fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>> {
