@@ -26,7 +26,7 @@ fn anonymous(bytes: u64, path: &Path) -> Result<Arc<Memory>> {
         .map_err(|_| Error::at(ErrorKind::InvalidOption, path, "the file is too large to be mapped"))?;
     let memory =
         MmapMut::map_anon(length).map_err(|source| Error::io("allocate memory for", path, source))?;
-    Ok(Memory::new(memory))
+    Ok(Memory::anonymous(memory))
 }
 
 fn missing(operation: &str, path: &Path) -> Error {

@@ -18,7 +18,7 @@
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
-use memmap2::{Advice, MmapRaw};
+use memmap2::{Advice, MmapRaw, UncheckedAdvice};
 use parking_lot::Mutex;
 
 use super::Access;
@@ -28,13 +28,20 @@ use super::sync::ByteTail;
 #[derive(Debug)]
 pub(crate) struct Memory {
     raw: MmapRaw,
+    /// A shared mapping of a file: its pages outlive their place in this process's address space.
+    of_file: bool,
     maps: Mutex<Vec<Weak<SegmentMap>>>,
 }
 
 impl Memory {
-    /// Wraps a mapping of a file, or anonymous memory. Nobody else may hold a reference into it.
-    pub(crate) fn new(raw: impl Into<MmapRaw>) -> Arc<Self> {
-        Arc::new(Self { raw: raw.into(), maps: Mutex::new(Vec::new()) })
+    /// Wraps anonymous memory. Nobody else may hold a reference into it.
+    pub(crate) fn anonymous(raw: impl Into<MmapRaw>) -> Arc<Self> {
+        Arc::new(Self { raw: raw.into(), of_file: false, maps: Mutex::new(Vec::new()) })
+    }
+
+    /// Wraps a shared mapping of a file. Nobody else may hold a reference into it.
+    pub(crate) fn of_file(raw: MmapRaw) -> Arc<Self> {
+        Arc::new(Self { raw, of_file: true, maps: Mutex::new(Vec::new()) })
     }
 
     /// Its length in bytes.
@@ -146,7 +153,8 @@ impl SegmentMap {
         map
     }
 
-    fn published(&self) -> usize {
+    /// The end of what readers may see.
+    pub(crate) fn published(&self) -> usize {
         self.published.get()
     }
 
@@ -218,6 +226,24 @@ impl SegmentMap {
         if first < end {
             // An old kernel refuses the advice; then the stores fault, which is only slower.
             let _ = self.memory.raw.advise_range(Advice::PopulateWrite, first, end - first);
+        }
+    }
+
+    /// Takes whole published pages out of this process's page table; a read brings them back, from the page cache.
+    ///
+    /// A page that is written back while it is mapped for writing is first protected in every processor's table, one
+    /// interrupt a page; a range that was let go in one call costs one. Best effort.
+    pub(crate) fn let_go(&self, offset: usize, length: usize) {
+        let page = 4096;
+        let first = offset.next_multiple_of(page);
+        let end = offset.saturating_add(length).min(self.published()) / page * page;
+        if self.memory.of_file && first < end {
+            // SAFETY: the mapping is a shared one of a file, so its bytes are those of the page cache before and after:
+            // slices that were lent stay valid and keep their content. Only whole pages below `published` go, where
+            // nobody stores.
+            let _ = unsafe {
+                self.memory.raw.unchecked_advise_range(UncheckedAdvice::DontNeed, first, end - first)
+            };
         }
     }
 
@@ -327,7 +353,7 @@ mod tests {
     use memmap2::MmapMut;
 
     fn anonymous(bytes: usize) -> Arc<Memory> {
-        Memory::new(MmapMut::map_anon(bytes).unwrap())
+        Memory::anonymous(MmapMut::map_anon(bytes).unwrap())
     }
 
     #[test]

@@ -187,7 +187,7 @@ impl Disk for RealDisk {
             }
             allocate_whole(&file, bytes).map_err(|source| Error::io("allocate", path, source))?;
         }
-        Ok(SharedWords::new(Memory::new(map_whole(&file, path, bytes, access)?), access))
+        Ok(SharedWords::new(Memory::of_file(map_whole(&file, path, bytes, access)?), access))
     }
 
     fn used_bytes(&self, path: &Path) -> Result<u64> {
@@ -278,7 +278,7 @@ impl DiskFile for RealFile {
     fn map(&self, start: u64, published: u64, access: Access) -> Result<Arc<SegmentMap>> {
         let memory = map_whole(&self.file, &self.path, self.bytes, access)?;
         let bound = |offset: u64| usize::try_from(offset).unwrap_or(usize::MAX);
-        Ok(SegmentMap::new(&Memory::new(memory), bound(start), bound(published)))
+        Ok(SegmentMap::new(&Memory::of_file(memory), bound(start), bound(published)))
     }
 
     fn set_read_only(&self) -> Result<()> {

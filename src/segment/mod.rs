@@ -8,7 +8,7 @@ pub(crate) mod scan;
 pub(crate) mod seal;
 
 use std::path::Path;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
@@ -41,9 +41,14 @@ pub(crate) struct Segment {
     /// After a failed sync: what the kernel may forget, from this offset on.
     rescued: OnceLock<Rescued>,
     slot_counter: AtomicU64,
+    /// Up to where pages were let go before they were written back.
+    let_go_to: AtomicUsize,
     /// The first sync of the file that failed. Held while syncing.
     sync_failure: Mutex<Option<Error>>,
 }
+
+/// From how many bytes on pages are let go before a sync: below, the faults that bring them back cost more.
+const LET_GO_BYTES_MIN: usize = 256 << 10;
 
 /// Where each record begins.
 #[derive(Debug)]
@@ -80,6 +85,7 @@ impl Segment {
             checked: Checked::All,
             rescued: OnceLock::new(),
             slot_counter: AtomicU64::new(1),
+            let_go_to: AtomicUsize::new(0),
             sync_failure: Mutex::default(),
         }
     }
@@ -102,6 +108,7 @@ impl Segment {
             checked: Checked::Bits((0..words).map(|_| AtomicU64::new(0)).collect()),
             rescued: OnceLock::new(),
             slot_counter: AtomicU64::new(0),
+            let_go_to: AtomicUsize::new(0),
             sync_failure: Mutex::default(),
         }
     }
@@ -118,6 +125,7 @@ impl Segment {
             checked: Checked::All,
             rescued: OnceLock::new(),
             slot_counter: AtomicU64::new(0),
+            let_go_to: AtomicUsize::new(0),
             sync_failure: Mutex::default(),
         }
     }
@@ -316,7 +324,18 @@ impl Segment {
         if let Some(error) = &*failure {
             return Err(error.clone());
         }
+        self.let_go();
         self.file.sync_data().inspect_err(|error| *failure = Some(error.clone()))
+    }
+
+    /// Before a large sync: lets go of the pages that are going to be written back.
+    fn let_go(&self) {
+        let published = self.map.published();
+        let from = self.let_go_to.load(Ordering::Relaxed);
+        if published.saturating_sub(from) >= LET_GO_BYTES_MIN {
+            self.map.let_go(from, published - from);
+            self.let_go_to.store(published / 4096 * 4096, Ordering::Relaxed);
+        }
     }
 
     /// After a failed sync: keeps what was not synced in memory, since the kernel may drop its pages.

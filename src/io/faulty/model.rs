@@ -49,7 +49,7 @@ pub(super) struct Inode {
 pub(super) fn memory_of(bytes: &[u8]) -> Arc<Memory> {
     let mut memory = MmapMut::map_anon(bytes.len().max(1)).unwrap();
     memory[..bytes.len()].copy_from_slice(bytes);
-    Memory::new(memory)
+    Memory::anonymous(memory)
 }
 
 pub(super) fn pages(bytes: usize) -> impl Iterator<Item = std::ops::Range<usize>> {
