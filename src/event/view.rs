@@ -44,6 +44,10 @@ use super::wire::Wire;
 pub struct EventView<'a> {
     leaf: &'a [u8],
     head: &'a [u8; FIXED_BYTES],
+    /// Where each field ends in `bytes`.
+    ends: &'a [[u8; 2]],
+    /// The fields, one behind the other.
+    bytes: &'a [u8],
 }
 
 macro_rules! text_fields {
@@ -109,7 +113,8 @@ impl<'a> EventView<'a> {
         let Some((table, bytes)) = rest.split_at_checked(2 * field_count) else {
             return bad(LeafErrorKind::TooShort);
         };
-        let last = last_end(table.as_chunks::<2>().0);
+        let (ends, _) = table.as_chunks::<2>();
+        let last = last_end(ends);
         if last.is_none_or(|last| usize::from(last) > bytes.len()) {
             return bad(LeafErrorKind::BadOffset);
         }
@@ -123,7 +128,7 @@ impl<'a> EventView<'a> {
         if Status::from_code(head[at::STATUS]).is_none() {
             return unknown("status");
         }
-        Ok(Self { leaf, head })
+        Ok(Self { leaf, head, ends, bytes })
     }
 
     /// All bytes of the leaf.
@@ -131,12 +136,14 @@ impl<'a> EventView<'a> {
         self.leaf
     }
 
+    #[inline]
     fn number<const N: usize>(&self, at: usize) -> [u8; N] {
         let mut bytes = [0; N];
         bytes.copy_from_slice(&self.head[at..at + N]);
         bytes
     }
 
+    #[inline]
     fn sequence_at(&self, at: usize) -> Option<u64> {
         Some(u64::from_le_bytes(self.number(at))).filter(|sequence| *sequence != NO_SEQUENCE)
     }
@@ -145,20 +152,17 @@ impl<'a> EventView<'a> {
     #[inline]
     fn field(&self, field: Field) -> Option<&'a [u8]> {
         let index = field.index();
-        let field_count = usize::from(self.head[at::FIELD_COUNT]);
         let presence = u32::from_le_bytes(self.number(at::PRESENCE));
         // A bit behind the table is no field: the look-up of its end finds nothing.
         if presence & (1 << index) == 0 {
             return None;
         }
-        let (table, bytes) = self.leaf.get(FIXED_BYTES..)?.split_at_checked(2 * field_count)?;
-        let (ends, _) = table.as_chunks::<2>();
         let start = index
             .checked_sub(1)
-            .and_then(|before| ends.get(before))
+            .and_then(|before| self.ends.get(before))
             .map_or(0, |end| u16::from_le_bytes(*end));
-        let end = u16::from_le_bytes(*ends.get(index)?);
-        bytes.get(usize::from(start)..usize::from(end))
+        let end = u16::from_le_bytes(*self.ends.get(index)?);
+        self.bytes.get(usize::from(start)..usize::from(end))
     }
 
     #[inline]
@@ -176,6 +180,7 @@ impl<'a> EventView<'a> {
     }
 
     /// The event's sequence number in its user's log: 0, 1, 2, ... None without a user.
+    #[inline]
     pub fn user_sequence(&self) -> Option<u64> {
         self.sequence_at(at::USER_SEQUENCE)
     }
@@ -191,6 +196,7 @@ impl<'a> EventView<'a> {
     }
 
     /// When it happened; as [`recorded_at`](Self::recorded_at) if that wasn't said.
+    #[inline]
     pub fn occurred_at(&self) -> Timestamp {
         Timestamp::from_micros(i64::from_le_bytes(self.number(at::OCCURRED_AT)))
     }
@@ -217,6 +223,7 @@ impl<'a> EventView<'a> {
     }
 
     /// The action's number in the catalogue; 0 when it isn't in it.
+    #[inline]
     pub fn action_code(&self) -> u16 {
         u16::from_le_bytes(self.number(at::ACTION_CODE))
     }
