@@ -229,6 +229,16 @@ impl SegmentMap {
         }
     }
 
+    /// Makes the pages of a range present for reading: a store there still faults, but nothing becomes dirty before.
+    pub(crate) fn populate_for_reading(&self, offset: usize, length: usize) {
+        let page = 4096;
+        let first = offset / page * page;
+        let end = offset.saturating_add(length).min(self.memory.len());
+        if first < end {
+            let _ = self.memory.raw.advise_range(Advice::PopulateRead, first, end - first);
+        }
+    }
+
     /// Takes whole published pages out of this process's page table; a read brings them back, from the page cache.
     ///
     /// A page that is written back while it is mapped for writing is first protected in every processor's table, one

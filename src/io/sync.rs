@@ -6,6 +6,11 @@ mod primitives {
     pub(crate) use parking_lot::MutexGuard;
     pub(crate) use std::sync::atomic::{AtomicU64, AtomicUsize};
 
+    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::time::{Duration, Instant};
+
+    use rustix::thread::futex;
+
     /// A lock that no panic poisons.
     #[derive(Debug, Default)]
     pub(crate) struct Mutex<T>(parking_lot::Mutex<T>);
@@ -17,22 +22,61 @@ mod primitives {
         }
     }
 
-    /// Where threads wait.
+    /// A word that threads sleep on until it changes: a futex.
     #[derive(Debug, Default)]
-    pub(crate) struct Condvar(parking_lot::Condvar);
+    pub(crate) struct Word(AtomicU32);
 
-    impl Condvar {
-        pub(crate) fn wait<'m, T>(&self, mut guard: MutexGuard<'m, T>) -> MutexGuard<'m, T> {
-            self.0.wait(&mut guard);
-            guard
+    impl Word {
+        #[inline]
+        pub(crate) fn get(&self) -> u32 {
+            self.0.load(Ordering::Acquire)
         }
 
-        pub(crate) fn notify_one(&self) {
-            self.0.notify_one();
+        pub(crate) fn add(&self, value: u32) {
+            self.0.fetch_add(value, Ordering::AcqRel);
         }
 
-        pub(crate) fn notify_all(&self) {
-            self.0.notify_all();
+        /// Sleeps while the word has this value; may return early.
+        pub(crate) fn sleep(&self, value: u32) {
+            // Any error means that there is nothing to wait for, or that it is to be looked at again.
+            let _ = futex::wait(&self.0, futex::Flags::PRIVATE, value, None);
+        }
+
+        pub(crate) fn wake(&self, count: u32) {
+            let _ = futex::wake(&self.0, futex::Flags::PRIVATE, count);
+        }
+    }
+
+    /// How long a thread still waits for others.
+    #[derive(Debug)]
+    pub(crate) struct Patience {
+        begin: Instant,
+        most: Duration,
+    }
+
+    impl Patience {
+        pub(crate) fn of(most: Duration) -> Self {
+            Self { begin: Instant::now(), most }
+        }
+
+        /// Lets other threads run; `false` when the patience is used up.
+        pub(crate) fn let_others_run(&mut self) -> bool {
+            std::thread::yield_now();
+            self.begin.elapsed() < self.most
+        }
+    }
+
+    /// Measures how long something takes.
+    #[derive(Debug)]
+    pub(crate) struct Stopwatch(Instant);
+
+    impl Stopwatch {
+        pub(crate) fn start() -> Self {
+            Self(Instant::now())
+        }
+
+        pub(crate) fn elapsed(&self) -> Duration {
+            self.0.elapsed()
         }
     }
 }
@@ -41,6 +85,11 @@ mod primitives {
 mod primitives {
     pub(crate) use loom::sync::MutexGuard;
     pub(crate) use loom::sync::atomic::{AtomicU64, AtomicUsize};
+
+    use std::sync::atomic::Ordering;
+    use std::time::Duration;
+
+    use loom::sync::atomic::AtomicU32;
 
     #[derive(Debug, Default)]
     pub(crate) struct Mutex<T>(loom::sync::Mutex<T>);
@@ -52,25 +101,118 @@ mod primitives {
     }
 
     #[derive(Debug, Default)]
-    pub(crate) struct Condvar(loom::sync::Condvar);
+    pub(crate) struct Word {
+        value: AtomicU32,
+        lock: loom::sync::Mutex<()>,
+        changed: loom::sync::Condvar,
+    }
 
-    impl Condvar {
-        pub(crate) fn wait<'m, T>(&self, guard: MutexGuard<'m, T>) -> MutexGuard<'m, T> {
-            self.0.wait(guard).unwrap()
+    impl Word {
+        pub(crate) fn get(&self) -> u32 {
+            self.value.load(Ordering::Acquire)
         }
 
-        pub(crate) fn notify_one(&self) {
-            self.0.notify_one();
+        pub(crate) fn add(&self, value: u32) {
+            self.value.fetch_add(value, Ordering::AcqRel);
         }
 
-        pub(crate) fn notify_all(&self) {
-            self.0.notify_all();
+        pub(crate) fn sleep(&self, value: u32) {
+            let guard = self.lock.lock().unwrap();
+            if self.get() == value {
+                drop(self.changed.wait(guard).unwrap());
+            }
+        }
+
+        pub(crate) fn wake(&self, count: u32) {
+            let _guard = self.lock.lock().unwrap();
+            if count == 1 {
+                self.changed.notify_one();
+            } else {
+                self.changed.notify_all();
+            }
+        }
+    }
+
+    /// Time doesn't pass in a model: a thread waits for others once.
+    #[derive(Debug)]
+    pub(crate) struct Patience(bool);
+
+    impl Patience {
+        pub(crate) fn of(_most: Duration) -> Self {
+            Self(true)
+        }
+
+        pub(crate) fn let_others_run(&mut self) -> bool {
+            loom::thread::yield_now();
+            std::mem::take(&mut self.0)
+        }
+    }
+
+    #[derive(Debug)]
+    pub(crate) struct Stopwatch;
+
+    impl Stopwatch {
+        pub(crate) fn start() -> Self {
+            Self
+        }
+
+        pub(crate) fn elapsed(&self) -> Duration {
+            Duration::ZERO
         }
     }
 }
 
-pub(crate) use primitives::{Condvar, Mutex, MutexGuard};
+pub(crate) use primitives::{Mutex, MutexGuard, Patience, Stopwatch};
 use std::sync::atomic::Ordering;
+
+/// Where threads wait for a commit to end, or to be called.
+///
+/// Those who wait wake and leave without a lock: handed one after the other through a lock, 64 threads take longer to wake
+/// than the commit took.
+#[derive(Debug, Default)]
+pub(crate) struct Gate {
+    /// How often the gate has ended (upper half) and called (lower half).
+    word: primitives::Word,
+}
+
+const ENDED_ONCE: u32 = 1 << 16;
+
+impl Gate {
+    /// What the gate is like now, for [`Self::wait`]. Taken under the lock that `end` and `call` are called under.
+    pub(crate) fn ticket(&self) -> u32 {
+        self.word.get()
+    }
+
+    /// Waits until the gate has ended or called since the ticket was taken. May return for nothing.
+    pub(crate) fn wait(&self, ticket: u32) {
+        if self.ticket() == ticket {
+            self.word.sleep(ticket);
+        }
+    }
+
+    /// Whether the gate has ended since the ticket was taken.
+    pub(crate) fn has_ended_since(&self, ticket: u32) -> bool {
+        self.ticket() / ENDED_ONCE != ticket / ENDED_ONCE
+    }
+
+    /// Lets all go who wait now; [`Self::wake_all`] must follow, which needs no lock.
+    pub(crate) fn end(&self) {
+        self.word.add(ENDED_ONCE);
+    }
+
+    /// Calls one of those who wait; [`Self::wake_one`] must follow, which needs no lock.
+    pub(crate) fn call(&self) {
+        self.word.add(1);
+    }
+
+    pub(crate) fn wake_all(&self) {
+        self.word.wake(u32::MAX >> 1);
+    }
+
+    pub(crate) fn wake_one(&self) {
+        self.word.wake(1);
+    }
+}
 
 macro_rules! tail {
     ($(#[$doc:meta])* $name:ident($atomic:ty), $value:ty) => {

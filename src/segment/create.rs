@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::record::Salt;
-use crate::format::segment::{HEADER_BYTES, Header};
+use crate::format::segment::{HEADER_BYTES, Header, RECORDS_START};
 use crate::io::{Disk, DiskFile, parent};
 
 /// The smallest segment, and the first of every shard.
@@ -44,6 +44,21 @@ pub(crate) fn create_file(disk: &dyn Disk, path: &Path, header: &Header) -> Resu
         return Err(error);
     }
     Ok(file)
+}
+
+/// Writes and syncs every block behind the header, in pieces, so that other syncs of the disk get their turn between them.
+///
+/// Nobody may have mapped the file's records for writing yet.
+pub(crate) fn write_zeros(file: &dyn DiskFile) -> Result<()> {
+    let zeros = vec![0; 1 << 17];
+    let mut offset = RECORDS_START;
+    while offset < file.len() {
+        let length = usize::try_from(file.len() - offset).map_or(zeros.len(), |rest| rest.min(zeros.len()));
+        file.write_all_at(offset, zeros.get(..length).unwrap_or(&zeros))?;
+        file.sync_data()?;
+        offset += length as u64;
+    }
+    Ok(())
 }
 
 /// Reads and checks a segment file's header.

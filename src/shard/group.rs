@@ -3,19 +3,21 @@
 //! Owns the protocol alone. Must not know what a commit is, nor of whom an outcome is asked.
 //!
 //! Commits are numbered. One who comes while a commit runs waits for the next one, since the running one may have begun
-//! before its record was published. When a commit ends, all who waited for it wake, and one of those who wait for the
-//! next leads that. Whoever leaves without having led passes this on: so somebody is awake as long as anybody waits.
+//! before its record was published; one who comes while the leader still gathers waits for that leader's commit. When a
+//! commit ends, all who waited for it wake and leave without the lock, and one of those who wait for the next is called to
+//! lead that. Whoever was called and need not lead calls another: so somebody is awake as long as anybody waits.
 
 use std::task::Waker;
+use std::time::Duration;
 
-use crate::io::sync::{Condvar, Mutex, MutexGuard};
+use crate::io::sync::{Gate, Mutex, MutexGuard, Patience, Stopwatch};
 
 /// The threads and tasks that wait for commits.
 #[derive(Debug, Default)]
 pub(crate) struct Group {
     state: Mutex<State>,
     /// For those who wait for a commit of even number, and of odd number.
-    finished: [Condvar; 2],
+    gates: [Gate; 2],
 }
 
 #[derive(Debug, Default)]
@@ -26,6 +28,9 @@ struct State {
     begun: u64,
     /// How many threads wait for a commit of even number, and of odd number.
     waiting: [usize; 2],
+    /// How many threads may come for the next commit, and how long its leader waits for them at most.
+    expected: usize,
+    gather_max: Duration,
     /// Tasks that wait for any commit to end.
     wakers: Vec<Waker>,
 }
@@ -43,28 +48,82 @@ impl Group {
     /// A commit settles every outcome that was asked for before it began.
     pub(crate) fn wait<T>(&self, outcome: impl Fn() -> Option<T>, commit: impl Fn()) -> T {
         let mut state = self.state.lock();
-        let mut was_woken = false;
+        let mut was_called = false;
         loop {
             if let Some(outcome) = outcome() {
-                if was_woken && !state.leading {
-                    self.wake_next_leader(&state);
+                if was_called && !state.leading {
+                    self.call_next_leader(state);
                 }
                 return outcome;
             }
-            if state.leading {
-                let side = state.next();
-                state.waiting[side] += 1;
-                state = self.finished[side].wait(state);
-                state.waiting[side] -= 1;
-                was_woken = true;
+            if !state.leading {
+                state = self.lead(state, &commit);
+                continue;
+            }
+            let side = state.next();
+            state.waiting[side] += 1;
+            let ticket = self.gates[side].ticket();
+            drop(state);
+            self.gates[side].wait(ticket);
+            if self.gates[side].has_ended_since(ticket) {
+                if let Some(outcome) = outcome() {
+                    return outcome;
+                }
+                state = self.state.lock();
             } else {
-                state.leading = true;
-                state.begun += 1;
-                drop(state);
-                commit();
-                state = self.end(self.state.lock());
+                // Called to lead, or woken for nothing.
+                state = self.state.lock();
+                if !self.gates[side].has_ended_since(ticket) {
+                    state.waiting[side] -= 1;
+                }
+                was_called = true;
             }
         }
+    }
+
+    fn lead<'s>(&'s self, mut state: MutexGuard<'s, State>, commit: &impl Fn()) -> MutexGuard<'s, State> {
+        state.leading = true;
+        let mut state = self.gather(state);
+        state.begun += 1;
+        drop(state);
+        let stopwatch = Stopwatch::start();
+        commit();
+        let mut state = self.state.lock();
+        state.leading = false;
+        state.gather_max = stopwatch.elapsed() / 4;
+        let next = state.next();
+        let done = 1 - next;
+        // Whom this commit settles may come back, and those who came during it are there.
+        let settled = std::mem::take(&mut state.waiting[done]);
+        state.expected = state.expected.max(settled + state.waiting[next] + 1);
+        let wakers = std::mem::take(&mut state.wakers);
+        self.gates[done].end();
+        self.call_next_leader(state);
+        self.gates[done].wake_all();
+        wakers.into_iter().for_each(Waker::wake);
+        self.state.lock()
+    }
+
+    /// Before a commit begins: waits for those who are on their way, a quarter as long as the last commit took at most.
+    ///
+    /// The threads that the last commit woke append again a moment later. A commit that begins at once leaves them to the
+    /// next one: two crowds take turns, each half as large, and half as many are acknowledged by each sync. A thread that
+    /// was alone the last time doesn't wait.
+    fn gather<'s>(&'s self, mut state: MutexGuard<'s, State>) -> MutexGuard<'s, State> {
+        let side = state.next();
+        let mut patience = Patience::of(state.gather_max);
+        while state.waiting[side] + 1 < state.expected {
+            drop(state);
+            let goes_on = patience.let_others_run();
+            state = self.state.lock();
+            if !goes_on {
+                break;
+            }
+        }
+        // Who didn't come is expected half as much the next time, so that a crowd that left is soon forgotten.
+        let came = state.waiting[side] + 1;
+        state.expected = came + state.expected.saturating_sub(came) / 2;
+        state
     }
 
     /// What `outcome` says; if nothing, the waker is woken when a commit has ended.
@@ -83,20 +142,13 @@ impl Group {
         wakers.into_iter().for_each(Waker::wake);
     }
 
-    fn end<'s>(&'s self, mut state: MutexGuard<'s, State>) -> MutexGuard<'s, State> {
-        state.leading = false;
-        self.finished[1 - state.next()].notify_all();
-        self.wake_next_leader(&state);
-        let wakers = std::mem::take(&mut state.wakers);
-        wakers.into_iter().for_each(Waker::wake);
-        state
-    }
-
     /// Those who came too late for the last commit need one of them to lead the next.
-    fn wake_next_leader(&self, state: &State) {
+    fn call_next_leader(&self, state: MutexGuard<'_, State>) {
         let side = state.next();
         if state.waiting[side] > 0 {
-            self.finished[side].notify_one();
+            self.gates[side].call();
+            drop(state);
+            self.gates[side].wake_one();
         }
     }
 }

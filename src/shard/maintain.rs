@@ -13,7 +13,7 @@ use crate::format::record::record_bytes;
 use crate::format::segment::{Header, RECORDS_START};
 use crate::io::mmap::SegmentMap;
 use crate::io::{Access, DiskFile, Mode, replace_file};
-use crate::segment::create::{SEGMENT_BYTES_MIN, create_file, log_path, new_salt};
+use crate::segment::create::{SEGMENT_BYTES_MIN, create_file, log_path, new_salt, write_zeros};
 use crate::segment::map_file;
 use crate::segment::seal::{Sealing, seal};
 
@@ -155,9 +155,11 @@ impl Shard {
             }
         };
         let mapped = map_file(&file, RECORDS_START, Access::Write).and_then(|map| {
-            map.populate(0, POPULATE_BYTES);
-            if self.context.sync_ahead {
-                file.sync_data()?;
+            if self.context.write_ahead {
+                write_zeros(&*file)?;
+                map.populate_for_reading(0, POPULATE_BYTES);
+            } else {
+                map.populate(0, POPULATE_BYTES);
             }
             Ok(map)
         });
@@ -194,17 +196,17 @@ impl Shard {
         replace_file(&*self.context.disk, &path, &bytes, Mode::Shared)
     }
 
-    /// Makes pages ahead of the tail present, and in a durable store written.
+    /// Makes pages ahead of the tail present.
     fn populate(&self) {
         let view = self.view();
         let Some(segment) = view.segments.last() else { return };
         let Some(last) = segment.published().checked_sub(1) else { return };
         let Some(offset) = segment.offset_of(last) else { return };
-        segment.map().populate(offset, 2 * POPULATE_BYTES);
-        if self.context.sync_ahead
-            && let Err(error) = segment.sync()
-        {
-            self.set_poisoned(&error);
+        if self.context.write_ahead {
+            // Made present for writing, pages would be dirty, and the next commit would write them all.
+            segment.map().populate_for_reading(offset, 2 * POPULATE_BYTES);
+        } else {
+            segment.map().populate(offset, 2 * POPULATE_BYTES);
         }
     }
 

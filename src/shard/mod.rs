@@ -43,8 +43,9 @@ pub(crate) struct Context {
     pub(crate) key: Arc<IndexKey>,
     pub(crate) store_id: [u8; 16],
     pub(crate) segment_bytes_max: u64,
-    /// Chunks populated ahead are synced ahead too: pays where every commit is awaited.
-    pub(crate) sync_ahead: bool,
+    /// A new segment's blocks are written before it is used: a commit into blocks that were never written also commits the
+    /// file's metadata. Pays where every commit is awaited.
+    pub(crate) write_ahead: bool,
     /// Readers see what is durable only.
     pub(crate) readers_wait: bool,
     /// How many bytes of one shard may wait for a sync before its writers do.

@@ -299,7 +299,7 @@ fn context(
         key: Arc::clone(key),
         store_id: manifest.store_id,
         segment_bytes_max: manifest.segment_bytes_max,
-        sync_ahead: durability(options, manifest).waits(),
+        write_ahead: durability(options, manifest).waits(),
         readers_wait: access == Access::Write && durability(options, manifest).waits(),
         unsynced_bytes_max: options.unsynced_bytes_max / u64::from(manifest.shards),
         live,
