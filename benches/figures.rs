@@ -73,6 +73,7 @@ fn measure(arguments: &Arguments) -> Outcome<Report> {
             open::measure(&mut report, store, &pool, &single)?;
         } else {
             store.close()?;
+            drop(store);
         }
         std::fs::remove_dir_all(&single)?;
         if arguments.wants(Part::Append) {

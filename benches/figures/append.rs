@@ -28,6 +28,7 @@ pub fn load(
     batch: u64,
 ) -> Outcome<Store> {
     eprintln!("loading {} events, {batch} at a time", arguments.events);
+    settle();
     let store = Options::new().shards(SHARDS).durability(Durability::Buffered).create_new(dir)?;
     let mut index = TailIndex::default();
     let mut spent = Duration::ZERO;
@@ -57,6 +58,12 @@ pub fn load(
         report.add(format!("  writers that waited for a segment, batch of {batch}"), waits, "", Bound::None);
     }
     Ok(store)
+}
+
+/// Waits until the disk has written what earlier loads left behind: each load begins with an idle disk.
+fn settle() {
+    // Where there is no such command the figure is only worse.
+    let _ = std::process::Command::new("sync").status();
 }
 
 /// Appends the events `done..end` of the pool's endless sequence.

@@ -28,6 +28,8 @@ pub(crate) struct Run {
     path: PathBuf,
     map: Arc<SegmentMap>,
     header: RunHeader,
+    filter_at: usize,
+    filter_blocks: u64,
     dictionaries: Dictionaries,
     /// One bit for each page of the body that was compared with its checksum.
     checked: Box<[AtomicU64]>,
@@ -46,6 +48,7 @@ impl Run {
         let sound = ends.iter().all(|end| *end <= header.checksums_offset)
             && header.directory_offset.checked_add(directory_end) == Some(header.postings.offset)
             && header.checksums_offset % PAGE_BYTES as u64 == 0
+            && header.filter.offset % filter::BLOCK_BYTES as u64 == 0
             && header.filter.bytes % filter::BLOCK_BYTES as u64 == 0
             && header.filter.bytes > 0
             && header.users > 0
@@ -64,6 +67,8 @@ impl Run {
         let mut run = Self {
             path: path.to_owned(),
             header,
+            filter_at: to_usize(header.filter.offset).unwrap_or_default(),
+            filter_blocks: header.filter.bytes / filter::BLOCK_BYTES as u64,
             dictionaries: Dictionaries::default(),
             checked: (0..words).map(|_| AtomicU64::new(0)).collect(),
             map,
@@ -150,14 +155,31 @@ impl Run {
         Error::corruption(&self.path, offset, message)
     }
 
+    /// Where the user's block of the filter lies. It never crosses a page's edge.
+    #[inline]
+    fn filter_block(&self, user: Fingerprint) -> usize {
+        let block = filter::block_of(user, self.filter_blocks);
+        self.filter_at + to_usize(block).unwrap_or_default() * filter::BLOCK_BYTES
+    }
+
+    /// Asks the processor for what [`Self::user`] looks at first.
+    #[inline]
+    pub(crate) fn prefetch(&self, user: Fingerprint) {
+        self.map.prefetch(self.filter_block(user));
+    }
+
     /// Finds a user.
+    #[inline]
     pub(crate) fn user(&self, user: Fingerprint) -> Result<Option<RunUser<'_>>> {
-        let blocks = self.header.filter.bytes / filter::BLOCK_BYTES as u64;
-        let block = filter::block_of(user, blocks) * filter::BLOCK_BYTES as u64;
-        let block = self.bytes(self.header.filter.offset + block, filter::BLOCK_BYTES as u64)?;
-        if !filter::may_contain(block, user) {
-            return Ok(None);
+        let at = self.filter_block(user);
+        self.check_page(at / PAGE_BYTES)?;
+        match self.map.get(at, filter::BLOCK_BYTES) {
+            Some(block) if !filter::may_contain(block, user) => Ok(None),
+            _ => self.look_up(user),
         }
+    }
+
+    fn look_up(&self, user: Fingerprint) -> Result<Option<RunUser<'_>>> {
         let Some((index, entry)) = self.find(user)? else { return Ok(None) };
         let end = if index + 1 < self.header.users {
             self.entry(index + 1)?.postings_offset

@@ -58,7 +58,7 @@ pub(crate) fn user_log(reading: &Reading, key: &Arc<IndexKey>, request: &UserLog
         request,
         start,
         kinds: request.filter.kinds(),
-        places: Vec::with_capacity(request.limit.min(128) + 1),
+        places: Vec::new(),
         segment: 0,
         records_asked: 0,
     };
@@ -119,6 +119,11 @@ struct Gathering<'g> {
 impl Gathering<'_> {
     fn walk(&mut self, user: Fingerprint) -> Result<()> {
         let sources = &self.view.sources;
+        for source in sources {
+            if let Source::Run(run) = source {
+                run.prefetch(user);
+            }
+        }
         match self.request.order {
             Order::Newest => {
                 for source in sources.iter().rev() {
@@ -185,6 +190,9 @@ impl Gathering<'_> {
             return Ok(ControlFlow::Continue(()));
         }
         let place = self.place(candidate)?;
+        if self.places.capacity() == 0 {
+            self.places.reserve_exact(self.request.limit.min(128) + 1);
+        }
         if candidate.ask {
             self.records_asked += 1;
             let event = read(self.view, place)?;

@@ -72,7 +72,7 @@ impl Options {
             name: None,
             create_if_missing: false,
             read_only: false,
-            unsynced_bytes_max: 1 << 30,
+            unsynced_bytes_max: 2 << 30,
             clock_jump_max: Duration::from_mins(1),
             repair: Repair::No,
         }
@@ -125,7 +125,8 @@ impl Options {
         self
     }
 
-    /// How many bytes may wait for a sync before writers wait too, at every durability, over all shards. Default 1 GiB.
+    /// How many bytes may wait for a sync before writers wait too, at every durability; each shard gets an equal part.
+    /// Default 2 GiB.
     #[must_use]
     pub fn unsynced_bytes_max(mut self, bytes: u64) -> Self {
         self.unsynced_bytes_max = bytes;
