@@ -284,26 +284,29 @@ impl Opening<'_> {
     ) -> Result<ShardRecovery> {
         #[cfg(test)]
         let decision = &Decision { clean: decision.clean || has(Bug::EpochKept), ..*decision };
+        let last_used = found.iter().rposition(|found| found.scan.base < decision.end).unwrap_or(0);
+        let unused =
+            |found: &Found| found.scan.count() == 0 && !found.scan.dirty && found.scan.beyond.is_none();
+        let before = manifest.segments.len();
+        // Prepared and never used. Their room is given back first: on a full disk, what follows may need it.
+        let drop: Vec<u64> = found
+            .iter()
+            .skip(last_used + 1)
+            .filter(|found| unused(found))
+            .map(|found| found.entry.id)
+            .collect();
+        manifest.segments.retain(|entry| !drop.contains(&entry.id));
         if !decision.clean {
-            // After a crash records may be gone without a trace, so a cursor or receipt from before must not be taken
-            // for one of what is written now. Each such opening has an epoch of its own: whether the one before has
-            // served, nobody can tell.
-            let (first_lost, lost_end) = decision.rollback.unwrap_or((decision.end, decision.end));
-            let epoch = manifest.epoch() + 1;
-            let at_micros = self.context.clock.wall_micros();
-            let mut rollback = Rollback { epoch, first_lost, lost_end, at_micros };
-            // A store that is killed again and again at the same place doesn't grow a list of it.
-            if let Some(same) = manifest.rollbacks.pop_if(|last| last.first_lost == first_lost) {
-                rollback.lost_end = rollback.lost_end.max(same.lost_end);
-            }
-            manifest.rollbacks.push(rollback);
+            self.begin_epoch(manifest, decision);
+        }
+        if !decision.clean || manifest.segments.len() < before {
             self.write_manifest(manifest)?;
+            remove_orphans(self.context, self.dir, manifest)?;
         }
         let mut keep = manifest.segments.clone();
-        let last_used = found.iter().rposition(|found| found.scan.base < decision.end).unwrap_or(0);
         for (place, segment) in found.iter().enumerate() {
             if place > last_used {
-                // Prepared and never used, or all of it rolled back.
+                // All of it is rolled back, or it was dropped already.
                 keep.retain(|entry| entry.id != segment.entry.id);
                 continue;
             }
@@ -345,6 +348,20 @@ impl Opening<'_> {
             rolled_back_to: decision.rollback.map(|(_, to)| to),
             epoch: manifest.epoch(),
         })
+    }
+
+    /// After a crash records may be gone without a trace, so a cursor or receipt from before must not be taken for one of what
+    /// is written now. Each such opening has an epoch of its own: whether the one before has served, nobody can tell.
+    fn begin_epoch(&self, manifest: &mut ShardManifest, decision: &Decision) {
+        let (first_lost, lost_end) = decision.rollback.unwrap_or((decision.end, decision.end));
+        let epoch = manifest.epoch() + 1;
+        let at_micros = self.context.clock.wall_micros();
+        let mut rollback = Rollback { epoch, first_lost, lost_end, at_micros };
+        // A store that is killed again and again at the same place doesn't grow a list of it.
+        if let Some(same) = manifest.rollbacks.pop_if(|last| last.first_lost == first_lost) {
+            rollback.lost_end = rollback.lost_end.max(same.lost_end);
+        }
+        manifest.rollbacks.push(rollback);
     }
 
     /// A person asked for the repair: the damaged file stays, under a name that no store opens.
