@@ -8,6 +8,7 @@ pub(crate) mod asynchronous;
 mod background;
 #[cfg(test)]
 mod crash_tests;
+mod create;
 mod inspect;
 mod open;
 mod options;

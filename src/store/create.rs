@@ -1,0 +1,173 @@
+//! Makes the files of a new store, in an order in which a crash leaves a store or none.
+
+use std::path::{Path, PathBuf};
+
+use super::open::Host;
+use super::options::{Durability, Options};
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::keys::{IndexKey, ROUTE_HASH_VERSION};
+use crate::format::located;
+use crate::format::manifest::{SegmentEntry, ShardManifest, StoreManifest};
+use crate::format::segment::{FloorSlot, Header, RECORDS_START, SLOT_OFFSETS};
+use crate::io::{Access, Disk, LockGuard, Mode, TEMPORARY_SUFFIX, parent, replace_file};
+use crate::segment::create::{SEGMENT_BYTES_MIN, create_file, log_path, new_salt};
+use crate::shard::maintain::MANIFEST_NAME;
+
+/// The file that makes a directory a store: its manifest.
+pub(super) const STORE_NAME: &str = "STORE";
+/// The index key.
+pub(super) const KEY_NAME: &str = "KEY";
+/// Locked by the writer.
+pub(super) const LOCK_NAME: &str = "LOCK";
+/// The tails, for readers beside the writer.
+pub(super) const LIVE_NAME: &str = "LIVE";
+
+/// A shard's directory.
+pub(super) fn shard_dir(dir: &Path, shard: u16) -> PathBuf {
+    dir.join(format!("shard-{shard:02}"))
+}
+
+/// Whether a store can be made here: nothing is there, or only what a creation that was cut short left behind.
+pub(super) fn is_vacant(disk: &dyn Disk, dir: &Path) -> Result<bool> {
+    let names = match disk.list(dir) {
+        Ok(names) => names,
+        Err(error) if error.io_kind().is_none() && !dir.exists() => return Ok(true),
+        Err(error) => return Err(error),
+    };
+    let own = |name: &String| {
+        [KEY_NAME, LOCK_NAME, LIVE_NAME].contains(&name.as_str())
+            || name.starts_with("shard-")
+            || name.ends_with(TEMPORARY_SUFFIX)
+    };
+    if !names.iter().all(own) {
+        return Ok(false);
+    }
+    for name in names.iter().filter(|name| name.starts_with("shard-")) {
+        refuse_records(disk, &dir.join(name))?;
+    }
+    Ok(true)
+}
+
+/// A creation that was cut short has stored nothing: where records are, the store's own file was lost, and making a new
+/// store would destroy them.
+fn refuse_records(disk: &dyn Disk, shard: &Path) -> Result<()> {
+    for name in disk.list(shard)?.iter().filter(|name| !name.ends_with(TEMPORARY_SUFFIX)) {
+        let path = shard.join(name);
+        if name == MANIFEST_NAME {
+            continue;
+        }
+        let mut first = [0; 8];
+        let empty = path == log_path(shard, 0) && {
+            let file = disk.open(&path, Access::Read)?;
+            // Cut short before it had its length, it has no records either.
+            file.len() < SEGMENT_BYTES_MIN || {
+                file.read_exact_at(RECORDS_START, &mut first)?;
+                first == [0; 8]
+            }
+        };
+        if !empty {
+            let message = format!("the store has records, but its file {STORE_NAME} is missing");
+            return Err(Error::corruption(&path, 0, message));
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn random<const N: usize>() -> Result<[u8; N]> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes)
+        .map_err(|error| Error::new(ErrorKind::Io, format!("cannot get random bytes: {error}")))?;
+    Ok(bytes)
+}
+
+/// Makes the files of a new store; `STORE` comes last and makes it one. The lock is the caller's from the first file on.
+pub(super) fn create_files(options: &Options, host: &Host, dir: &Path) -> Result<Box<dyn LockGuard>> {
+    let disk = &host.disk;
+    let named_in = directories_to_sync(&**disk, dir)?;
+    disk.create_dir(dir)?;
+    let lock = disk.lock(&dir.join(LOCK_NAME))?;
+    let store_id: [u8; 16] = random()?;
+    let name = options.name.clone().unwrap_or_else(|| {
+        let [a, b, c, d, ..] = store_id;
+        format!("usertrail-{:08x}", u32::from_be_bytes([a, b, c, d]))
+    });
+    let durability = options.durability.unwrap_or_default();
+    let interval = match durability {
+        Durability::Interval(interval) => u64::try_from(interval.as_micros()).unwrap_or(u64::MAX),
+        _ => 0,
+    };
+    let manifest = StoreManifest {
+        store_id,
+        name,
+        shards: options.shards_or_default(),
+        route_hash_version: ROUTE_HASH_VERSION,
+        segment_bytes_max: options.segment_bytes_max,
+        created_at_micros: host.clock.wall_micros(),
+        durability: match durability {
+            Durability::Buffered => 0,
+            Durability::Interval(_) => 1,
+            Durability::Durable => 2,
+        },
+        sync_interval_micros: interval,
+    };
+    let key = IndexKey::new(random()?);
+    replace_file(&**disk, &dir.join(KEY_NAME), &key.encode(), Mode::Private)?;
+    for shard in 0..manifest.shards {
+        create_shard(&**disk, dir, &manifest, shard)?;
+    }
+    // The shards' names come before the name that makes it a store, and the directory's own before both.
+    disk.sync_dir(dir)?;
+    named_in.iter().try_for_each(|named_in| disk.sync_dir(named_in))?;
+    let path = dir.join(STORE_NAME);
+    let bytes = manifest.encode().map_err(located(&path, 0))?;
+    replace_file(&**disk, &path, &bytes, Mode::Shared)?;
+    Ok(lock)
+}
+
+/// The directories that hold the store's own name and those of its parents that are not there yet: a power cut must not
+/// take the way to what is durable.
+fn directories_to_sync<'d>(disk: &dyn Disk, dir: &'d Path) -> Result<Vec<&'d Path>> {
+    let mut named_in = Vec::new();
+    for path in dir.ancestors().filter(|path| !path.as_os_str().is_empty()) {
+        named_in.push(parent(path));
+        if disk.exists(parent(path))? {
+            break;
+        }
+    }
+    Ok(named_in)
+}
+
+fn create_shard(disk: &dyn Disk, dir: &Path, store: &StoreManifest, shard: u16) -> Result<()> {
+    let dir = shard_dir(dir, shard);
+    disk.create_dir(&dir)?;
+    let header = Header {
+        store_id: store.store_id,
+        shard,
+        generation: 0,
+        segment: 0,
+        file_bytes: SEGMENT_BYTES_MIN,
+        salt: new_salt()?,
+        created_at_micros: store.created_at_micros,
+    };
+    let file = create_file(disk, &log_path(&dir, 0), &header)?;
+    let slot = FloorSlot { counter: 1, floor: 0, clean: true };
+    file.write_all_at(SLOT_OFFSETS[1], &slot.encode(header.salt))?;
+    file.sync_data()?;
+    let entry = SegmentEntry {
+        id: 0,
+        generation: 0,
+        salt: header.salt.0,
+        file_bytes: header.file_bytes,
+        sealed: false,
+    };
+    let manifest = ShardManifest {
+        store_id: store.store_id,
+        shard,
+        next_segment: 1,
+        segments: vec![entry],
+        rollbacks: Vec::new(),
+    };
+    let path = dir.join(MANIFEST_NAME);
+    let bytes = manifest.encode().map_err(located(&path, 0))?;
+    replace_file(disk, &path, &bytes, Mode::Shared)
+}
