@@ -186,3 +186,44 @@ impl Store {
         event.to_owned().map(Some).map_err(damaged)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::open::{Host, create_new};
+    use super::*;
+    use crate::io::memory::MemoryDisk;
+    use crate::{Durability, NewEvent, Options};
+
+    /// What every way of reading shows of one event that was stored and not waited for, and then of the same once it was.
+    fn seen_before_and_after_the_wait(durability: Durability) -> [[u64; 4]; 2] {
+        // Without threads nobody syncs but who waits.
+        let host = Host { threads: false, ..Host::machine(MemoryDisk::default()) };
+        let options = Options::new().shards(1).durability(durability);
+        let store = create_new(&options, &host, "memory".into()).unwrap();
+        let alice = UserId::new("alice").unwrap();
+        let event = NewEvent::builder(Action::AUTH_LOGIN).user(alice.clone()).build().unwrap();
+        let pending = store.append_nowait(&event).unwrap();
+        let id = pending.receipt().id;
+        let seen = || {
+            [
+                store.user_log(&alice).page().unwrap().len() as u64,
+                store.user_count(&alice).unwrap(),
+                u64::from(store.event(id).unwrap().is_some()),
+                store.stats().unwrap().events,
+            ]
+        };
+        let before = seen();
+        pending.wait().unwrap();
+        [before, seen()]
+    }
+
+    #[test]
+    fn readers_of_a_durable_store_see_what_is_durable() {
+        assert_eq!(seen_before_and_after_the_wait(Durability::Durable), [[0; 4], [1; 4]]);
+    }
+
+    #[test]
+    fn readers_of_a_buffered_store_see_what_is_stored() {
+        assert_eq!(seen_before_and_after_the_wait(Durability::Buffered), [[1; 4], [1; 4]]);
+    }
+}
