@@ -286,7 +286,9 @@ fn by_event(record: &Record, action: &str) -> BTreeMap<String, u64> {
 fn the_real_log_is_counted_exactly() {
     let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data/authlog/auth.log");
     let Ok(log) = std::fs::read_to_string(&path) else {
-        println!("SKIPPED: no {}", path.display());
+        use std::io::Write;
+        // Past the capture of the output: a test that was skipped must not look like one that passed.
+        let _ = writeln!(std::io::stderr(), "SKIPPED the_real_log_is_counted_exactly: no {}", path.display());
         return;
     };
     let (record, summary) = import(Importer::new(), log.as_bytes(), &mut authlog());

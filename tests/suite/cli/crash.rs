@@ -151,7 +151,9 @@ fn a_directory_that_is_read_only_is_read_and_not_written() {
     };
     let allowed = as_nobody(&["--version"]).stdout(Stdio::null()).stderr(Stdio::null()).status();
     if !allowed.is_ok_and(|status| status.success()) {
-        println!("SKIPPED a_directory_that_is_read_only_is_read_and_not_written: can't run as another user");
+        crate::fixture::skipped(
+            "a_directory_that_is_read_only_is_read_and_not_written: can't run as another user",
+        );
         return;
     }
     let place = Place::new();
