@@ -13,7 +13,7 @@ use crossbeam_channel::{Sender, unbounded};
 
 use super::Shard;
 use super::group::Group;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{ErrorKind, Result};
 #[cfg(test)]
 use crate::format::seeded::{Bug, has};
 use crate::segment::Segment;
@@ -188,9 +188,4 @@ impl std::fmt::Debug for Work {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Work").field("shard", &self.dirty.shard.id).finish_non_exhaustive()
     }
-}
-
-/// The error for waiting on a store whose committer can't be reached any more.
-pub(crate) fn closed() -> Error {
-    Error::new(ErrorKind::Closed, "the store is closed")
 }

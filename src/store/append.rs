@@ -92,14 +92,14 @@ impl Future for Pending {
         let end = self.receipt.sequence.get() + 1;
         match self.core.committer.poll_durable(&self.shard, end, context.waker()) {
             Some(outcome) => Poll::Ready(outcome.map(|()| self.receipt)),
-            None if self.core.closed.load(Ordering::Acquire) => {
-                Poll::Ready(Err(crate::shard::commit::closed()))
-            }
-            None => {
-                // The background committer syncs for tasks: they must not block their runtime.
-                self.core.background.commit_soon();
-                Poll::Pending
-            }
+            None => match self.core.check_open() {
+                Ok(()) => {
+                    // The background committer syncs for tasks: they must not block their runtime.
+                    self.core.background.commit_soon();
+                    Poll::Pending
+                }
+                Err(closed) => Poll::Ready(Err(closed)),
+            },
         }
     }
 }

@@ -221,3 +221,33 @@ impl Ticker {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::Ordering;
+
+    use super::*;
+    use crate::Options;
+    use crate::event::EventView;
+    use crate::io::clock::tests::ManualClock;
+    use crate::io::memory::MemoryDisk;
+    use crate::store::open::{Host, create_new};
+
+    #[test]
+    fn a_jump_of_the_clock_is_recorded() {
+        let clock = Arc::new(ManualClock::default());
+        let disk = Arc::new(MemoryDisk::default());
+        let host = Host { disk, clock: Arc::clone(&clock) as Arc<dyn Clock>, threads: true };
+        let store = create_new(&Options::new().shards(1), &host, "memory".into()).unwrap();
+        clock.wall_micros.store(3_600_000_000, Ordering::Relaxed);
+        let patience = Instant::now() + Duration::from_mins(1);
+        while store.stats().unwrap().events == 0 && Instant::now() < patience {
+            std::thread::yield_now();
+        }
+        let view = store.0.core.shard_at(0).view();
+        let event = EventView::parse(view.leaf(0).unwrap()).unwrap();
+        assert_eq!(event.action(), Ok("system.clock_jumped"));
+        let details = r#"{"actual":"1970-01-01T01:00:00Z","expected":"1970-01-01T00:00:00Z"}"#;
+        assert_eq!(event.details(), Ok(Some(details)));
+    }
+}

@@ -2,8 +2,6 @@
 //!
 //! Owns the crashes that leave nothing to be seen of what was lost. Must not know the format.
 
-use std::path::Path;
-
 use usertrail::{Action, Durability, NewEvent, Options, Order, Store, UserId};
 
 fn event(n: u32) -> NewEvent<'static> {
@@ -15,20 +13,6 @@ fn alice() -> UserId<'static> {
     UserId::new("alice").unwrap()
 }
 
-/// Copies a directory as the disk had it at this moment.
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            copy(&entry.path(), &target);
-        } else {
-            std::fs::copy(entry.path(), target).unwrap();
-        }
-    }
-}
-
 #[test]
 fn a_second_crash_that_loses_all_since_the_first_begins_an_epoch_of_its_own() {
     let temporary = tempfile::tempdir().unwrap();
@@ -37,12 +21,12 @@ fn a_second_crash_that_loses_all_since_the_first_begins_an_epoch_of_its_own() {
     let store = options.create_new(dir("first")).unwrap();
     store.append(&event(0)).unwrap();
     store.flush().unwrap();
-    copy(&dir("first"), &dir("second"));
+    crate::fixture::copy_tree(&dir("first"), &dir("second")).unwrap();
 
     // The first crash lost nothing; the next opening begins an epoch nevertheless.
     let store = Store::open(dir("second")).unwrap();
     // What is appended from here on never reaches the disk.
-    copy(&dir("second"), &dir("third"));
+    crate::fixture::copy_tree(&dir("second"), &dir("third")).unwrap();
     let lost = store.append(&event(1)).unwrap();
     store.append(&event(2)).unwrap();
     let page = store.user_log(&alice()).order(Order::Oldest).limit(2).page().unwrap();

@@ -189,20 +189,6 @@ fn assert_same(listed: &str, own: &str) {
     assert_eq!(listed.lines().count(), own.lines().count());
 }
 
-/// Copies a directory as a kill of its writer would leave it: the files as they are now.
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            copy(&entry.path(), &target);
-        } else {
-            std::fs::copy(entry.path(), target).unwrap();
-        }
-    }
-}
-
 fn options() -> Options {
     Options::new().shards(4).segment_bytes_max(1 << 20).durability(Durability::Buffered).name("interop")
 }
@@ -249,7 +235,7 @@ fn python_lists_a_store_whose_writer_was_killed_and_one_that_was_recovered() {
     let store = options().create_new(&dir).unwrap();
     let others = fill(&store, 1_500);
     let own = own_list(&store, &others);
-    copy(&dir, &killed);
+    crate::fixture::copy_tree(&dir, &killed).unwrap();
     assert_same(&listed(&killed, &[]).0, &own);
     let recovered = Store::open(&killed).unwrap();
     assert_eq!(own_list(&recovered, &others), own);
