@@ -48,15 +48,23 @@ pub(crate) fn create_file(disk: &dyn Disk, path: &Path, header: &Header) -> Resu
 
 /// Writes and syncs every block behind the header, in pieces, so that other syncs of the disk get their turn between them.
 ///
-/// Nobody may have mapped the file's records for writing yet.
+/// Nobody may have mapped the file's records for writing yet. A write is small, since the kernel caches what one write
+/// brought as one unit (a folio), and a store into a mapping makes the whole unit dirty: with 128 KiB a write, each sync
+/// of one record later writes 128 KiB.
 pub(crate) fn write_zeros(file: &dyn DiskFile) -> Result<()> {
-    let zeros = vec![0; 1 << 17];
+    const PIECE: u64 = 4 << 10;
+    const SYNCED: u64 = 128 << 10;
+    let zeros = [0; PIECE as usize];
     let mut offset = RECORDS_START;
     while offset < file.len() {
-        let length = usize::try_from(file.len() - offset).map_or(zeros.len(), |rest| rest.min(zeros.len()));
-        file.write_all_at(offset, zeros.get(..length).unwrap_or(&zeros))?;
+        let end = (offset + SYNCED).min(file.len());
+        while offset < end {
+            let length = PIECE.min(end - offset);
+            let piece = usize::try_from(length).ok().and_then(|length| zeros.get(..length)).unwrap_or(&zeros);
+            file.write_all_at(offset, piece)?;
+            offset += length;
+        }
         file.sync_data()?;
-        offset += length as u64;
     }
     Ok(())
 }
