@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::maintain::MANIFEST_NAME;
+use super::next_segment::add_unlisted;
 use super::replay::replay;
 use super::sealed::{open_run, remake_footer, remake_run};
 use super::view::{ShardView, Source};
@@ -101,8 +102,9 @@ pub(crate) fn open(
     repair: Repair,
 ) -> Result<(Opened, ShardRecovery)> {
     let mut manifest = read_manifest(context, dir, shard)?;
+    let unlisted = add_unlisted(context, dir, shard, &mut manifest)?;
     remove_orphans(context, dir, &manifest)?;
-    let opening = Opening { context, dir, shard, repair };
+    let opening = Opening { context, dir, shard, repair, unlisted };
     let sealed = open_sealed(context, dir, shard, &manifest, repair)?;
     let found = opening.scan_unsealed(&manifest, sealed.end)?;
     let decision = opening.decide(&found, sealed.end)?;
@@ -146,6 +148,8 @@ struct Opening<'c> {
     dir: &'c Path,
     shard: ShardId,
     repair: Repair,
+    /// The manifest on disk doesn't list all segments.
+    unlisted: bool,
 }
 
 /// Opens a segment's file and checks that it is the one that the manifest means.
@@ -299,7 +303,7 @@ impl Opening<'_> {
         if !decision.clean {
             self.begin_epoch(manifest, decision);
         }
-        if !decision.clean || manifest.segments.len() < before {
+        if !decision.clean || self.unlisted || manifest.segments.len() < before {
             self.write_manifest(manifest)?;
             remove_orphans(self.context, self.dir, manifest)?;
         }

@@ -54,14 +54,26 @@ impl RecoveryReport {
 pub(super) struct Host {
     pub(super) disk: Arc<dyn Disk>,
     pub(super) clock: Arc<dyn Clock>,
-    /// Without threads, background work is done by the caller that causes it, and nothing happens by time.
-    pub(super) threads: bool,
+    pub(super) workers: WorkersKind,
+}
+
+/// Who does a store's background work.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum WorkersKind {
+    /// Threads of its own.
+    Threads,
+    /// The caller that causes it, at once; nothing happens by time.
+    #[cfg_attr(not(test), allow(dead_code, reason = "tests alone do without threads"))]
+    Caller,
+    /// Whoever can't go on without it: background threads may be late for ever.
+    #[cfg_attr(not(test), allow(dead_code, reason = "tests alone do without threads"))]
+    Nobody,
 }
 
 impl Host {
     /// The machine, with this disk.
     pub(super) fn machine(disk: impl Disk + 'static) -> Self {
-        Self { disk: Arc::new(disk), clock: Arc::new(SystemClock::new()), threads: true }
+        Self { disk: Arc::new(disk), clock: Arc::new(SystemClock::new()), workers: WorkersKind::Threads }
     }
 }
 
@@ -172,7 +184,8 @@ fn open_locked(options: &Options, host: &Host, dir: PathBuf, lock: Box<dyn LockG
     // Readers beside the writer before this one must look again.
     live.store(LIVE_SESSION, 0);
     let context = context(options, host, &manifest, &key, live.clone(), Access::Write);
-    let (shards, reports) = open_shards(&context, &dir, &manifest, options, host.threads)?;
+    let (shards, reports) =
+        open_shards(&context, &dir, &manifest, options, host.workers == WorkersKind::Threads)?;
     let session = u64::from_le_bytes(random()?) | 1;
     live.store(LIVE_READERS_WAIT, u64::from(context.readers_wait));
     live.store(LIVE_SESSION, session);
@@ -184,16 +197,14 @@ fn open_locked(options: &Options, host: &Host, dir: PathBuf, lock: Box<dyn LockG
         needs_recovery: false,
     };
     let durability = durability(options, &manifest);
-    let workers = host.threads.then(Workers::channels);
-    let helpers = if host.threads { shards.len().saturating_sub(1).min(7) } else { 0 };
+    let workers = (host.workers == WorkersKind::Threads).then(Workers::channels);
+    let inline = || Arc::new(Inline { runs: host.workers == WorkersKind::Caller }) as Arc<dyn Background>;
     let core = Arc::new(Core {
-        committer: Committer::new(Arc::clone(&shards), helpers),
+        committer: Committer::new(&shards),
         disk,
         dir,
         key,
-        background: workers
-            .as_ref()
-            .map_or_else(|| Arc::new(Inline) as Arc<dyn Background>, Workers::background),
+        background: workers.as_ref().map_or_else(inline, Workers::background),
         shards,
         durability,
         access: Access::Write,
@@ -285,9 +296,9 @@ fn open_reader(options: &Options, host: &Host, dir: PathBuf) -> Result<Store> {
         shards.push(Arc::new(shard));
     }
     let shards: Arc<[Arc<Shard>]> = shards.into();
-    let background: Arc<dyn Background> = Arc::new(Inline);
+    let background: Arc<dyn Background> = Arc::new(Inline { runs: false });
     let core = Arc::new(Core {
-        committer: Committer::new(Arc::clone(&shards), 0),
+        committer: Committer::new(&shards),
         disk,
         dir,
         key,
