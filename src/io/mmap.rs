@@ -1,4 +1,4 @@
-//! Mappings: the only unsafe code of the crate.
+//! Mappings, and text in them: the only unsafe code of the crate.
 //!
 //! A [`SegmentMap`] is a file mapped whole, in three regions:
 //!
@@ -357,10 +357,64 @@ impl SharedWords {
     }
 }
 
+/// The bytes as text, if all of them are ASCII.
+///
+/// For texts of some dozens of bytes, wherever they lie: sixteen at a time, the last sixteen overlapping those before.
+/// `<[u8]>::is_ascii` and `str::from_utf8` look at what is left over byte by byte.
+#[inline]
+pub(crate) fn ascii(bytes: &[u8]) -> Option<&str> {
+    if !is_ascii(bytes) {
+        return None;
+    }
+    // SAFETY: every byte is below 128, as was just looked at, and such bytes are UTF-8. `bytes` is a shared slice, so they
+    // don't change while it lives; where they are those of a mapped file, that is what the module's assumption says, which
+    // every check of lent bytes rests on, the standard library's too: nothing is remembered from an earlier call.
+    Some(unsafe { std::str::from_utf8_unchecked(bytes) })
+}
+
+/// Whether all bytes are below 128.
+#[inline]
+fn is_ascii(bytes: &[u8]) -> bool {
+    const HIGH: u64 = 0x8080_8080_8080_8080;
+    let words = |block: &[u8; 16]| {
+        let [a, b] = *block.as_chunks::<8>().0 else { return [HIGH; 2] };
+        [u64::from_ne_bytes(a), u64::from_ne_bytes(b)]
+    };
+    let or = |[a, b]: [u64; 2], [c, d]: [u64; 2]| [a | c, b | d];
+    let all = if let Some(last) = bytes.last_chunk() {
+        let (blocks, _) = bytes.as_chunks();
+        blocks.iter().map(words).fold(words(last), or)
+    } else if let (Some(first), Some(last)) = (bytes.first_chunk(), bytes.last_chunk()) {
+        [u64::from_ne_bytes(*first), u64::from_ne_bytes(*last)]
+    } else {
+        [bytes.iter().fold(0, |all, byte| all | u64::from(*byte)), 0]
+    };
+    (all[0] | all[1]) & HIGH == 0
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use memmap2::MmapMut;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn ascii_is_told_from_all_else(
+            mut bytes in proptest::collection::vec(0_u8..128, 0..80),
+            skipped in 0_usize..16,
+            other in proptest::option::of((any::<proptest::sample::Index>(), 128_u8..)),
+        ) {
+            if let Some((place, byte)) = other && !bytes.is_empty() {
+                let place = place.index(bytes.len());
+                bytes[place] = byte;
+            }
+            // At every alignment.
+            let bytes = bytes.get(skipped..).unwrap_or_default();
+            let expected = std::str::from_utf8(bytes).ok().filter(|_| bytes.is_ascii());
+            prop_assert_eq!(ascii(bytes), expected);
+        }
+    }
 
     fn anonymous(bytes: usize) -> Arc<Memory> {
         Memory::anonymous(MmapMut::map_anon(bytes).unwrap())
