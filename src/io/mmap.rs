@@ -171,18 +171,28 @@ impl SegmentMap {
     #[inline]
     pub(crate) fn get(&self, offset: usize, length: usize) -> Option<&[u8]> {
         let end = offset.checked_add(length)?;
-        if offset < self.start || end > self.published.get() {
+        if end > self.published.get() {
+            return None;
+        }
+        self.lend(offset, end)
+    }
+
+    /// All published bytes from `offset` on.
+    #[inline]
+    pub(crate) fn get_from(&self, offset: usize) -> Option<&[u8]> {
+        self.lend(offset, self.published.get())
+    }
+
+    /// The bytes in `offset..end`; `end` is not above what `published` has been seen to be.
+    #[inline]
+    fn lend(&self, offset: usize, end: usize) -> Option<&[u8]> {
+        if offset < self.start || end < offset {
             return None;
         }
         // SAFETY: `offset..end` lies in the mapping (published never exceeds its length) and below `published`,
         // which the writer passed with a release store after its last write there; nobody writes there again. The
         // mapping lives as long as `self`, which the slice borrows.
-        Some(unsafe { std::slice::from_raw_parts(self.memory.raw.as_ptr().add(offset), length) })
-    }
-
-    /// All published bytes from `offset` on.
-    pub(crate) fn get_from(&self, offset: usize) -> Option<&[u8]> {
-        self.get(offset, self.published.get().checked_sub(offset)?)
+        Some(unsafe { std::slice::from_raw_parts(self.memory.raw.as_ptr().add(offset), end - offset) })
     }
 
     /// Lets readers see everything below `end`. For a reader that follows another process's writer, and for a
@@ -214,6 +224,21 @@ impl SegmentMap {
             unsafe {
                 use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
                 _mm_prefetch::<_MM_HINT_T0>(self.memory.raw.as_ptr().add(offset).cast());
+            }
+        }
+    }
+
+    /// The same for several lines from `offset` on.
+    #[inline]
+    pub(crate) fn prefetch_lines<const LINES: usize>(&self, offset: usize) {
+        #[cfg(target_arch = "x86_64")]
+        if offset < self.memory.len().saturating_sub(LINES * 64) {
+            for line in 0..LINES {
+                // SAFETY: a prefetch reads nothing architecturally; the address is inside the mapping.
+                unsafe {
+                    use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+                    _mm_prefetch::<_MM_HINT_T0>(self.memory.raw.as_ptr().add(offset + line * 64).cast());
+                }
             }
         }
     }
@@ -375,21 +400,16 @@ pub(crate) fn ascii(bytes: &[u8]) -> Option<&str> {
 /// Whether all bytes are below 128.
 #[inline]
 fn is_ascii(bytes: &[u8]) -> bool {
-    const HIGH: u64 = 0x8080_8080_8080_8080;
-    let words = |block: &[u8; 16]| {
-        let [a, b] = *block.as_chunks::<8>().0 else { return [HIGH; 2] };
-        [u64::from_ne_bytes(a), u64::from_ne_bytes(b)]
-    };
-    let or = |[a, b]: [u64; 2], [c, d]: [u64; 2]| [a | c, b | d];
+    const HIGH: u128 = u128::from_ne_bytes([0x80; 16]);
     let all = if let Some(last) = bytes.last_chunk() {
         let (blocks, _) = bytes.as_chunks();
-        blocks.iter().map(words).fold(words(last), or)
+        blocks.iter().fold(u128::from_ne_bytes(*last), |all, block| all | u128::from_ne_bytes(*block))
     } else if let (Some(first), Some(last)) = (bytes.first_chunk(), bytes.last_chunk()) {
-        [u64::from_ne_bytes(*first), u64::from_ne_bytes(*last)]
+        u128::from(u64::from_ne_bytes(*first) | u64::from_ne_bytes(*last))
     } else {
-        [bytes.iter().fold(0, |all, byte| all | u64::from(*byte)), 0]
+        u128::from(bytes.iter().fold(0, |all, byte| all | byte))
     };
-    (all[0] | all[1]) & HIGH == 0
+    all & HIGH == 0
 }
 
 #[cfg(test)]

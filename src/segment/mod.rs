@@ -218,12 +218,10 @@ impl Segment {
         Some(offset as usize)
     }
 
-    /// Asks the processor for the record's first lines.
+    /// Asks the processor for the record's lines: as many as most records have, all but the end of `details`.
     #[inline]
     pub(crate) fn prefetch(&self, offset: usize) {
-        self.map.prefetch(offset);
-        self.map.prefetch(offset + 64);
-        self.map.prefetch(offset + 128);
+        self.map.prefetch_lines::<6>(offset);
     }
 
     /// The leaf of the record `sequence`, intact.
@@ -245,6 +243,26 @@ impl Segment {
     /// The leaf of record `ordinal`, which begins at `offset`.
     #[inline]
     pub(crate) fn leaf_at(&self, ordinal: u64, offset: usize) -> Result<&[u8]> {
+        match self.known_leaf(ordinal, offset) {
+            Some(leaf) => Ok(leaf),
+            None => self.new_leaf(ordinal, offset),
+        }
+    }
+
+    /// The leaf, if its checksum was compared before and it is the one asked for: a few instructions, and no words for what
+    /// may be wrong.
+    #[inline]
+    fn known_leaf(&self, ordinal: u64, offset: usize) -> Option<&[u8]> {
+        if !self.is_checked(ordinal) {
+            return None;
+        }
+        let leaf = record::leaf(self.bytes_from(offset)?).ok()?;
+        (u64::from_le_bytes(*leaf.first_chunk()?) == self.base + ordinal).then_some(leaf)
+    }
+
+    /// The leaf, looked at closely; or what is wrong with it.
+    #[cold]
+    fn new_leaf(&self, ordinal: u64, offset: usize) -> Result<&[u8]> {
         let damaged = |message: &str| self.damaged(offset, ordinal, message);
         let bytes = self.bytes_from(offset).ok_or_else(|| damaged("the record's offset is out of range"))?;
         let leaf = if self.is_checked(ordinal) {
