@@ -36,9 +36,7 @@ impl Kinds {
         let [low, high] = mask.0.to_le_bytes();
         let (levels, statuses, categories) = (u128::from(low & 0xf), low >> 4 | 0x8, high | 0x80);
         let spread = |one: u128, wanted: u8, width: usize, codes: usize| {
-            (0..codes)
-                .filter(|code| wanted >> code & 1 == 1)
-                .fold(0, |all, code| all | one << (width * code))
+            (0..codes).filter(|code| wanted >> code & 1 == 1).fold(0, |all, code| all | one << (width * code))
         };
         let combinations = spread(spread(levels, categories, 4, 8), statuses, 32, 4);
         Self { mask, combinations }

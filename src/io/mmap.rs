@@ -18,6 +18,7 @@
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
+use crossbeam_utils::CachePadded;
 use memmap2::{Advice, MmapRaw, UncheckedAdvice};
 use parking_lot::Mutex;
 
@@ -128,7 +129,8 @@ impl Memory {
 pub(crate) struct SegmentMap {
     memory: Arc<Memory>,
     start: usize,
-    published: ByteTail,
+    /// Alone on its lines: the writer stores here at every append, and readers use the fields beside it.
+    published: CachePadded<ByteTail>,
     appender: AtomicU8,
 }
 
@@ -142,7 +144,7 @@ impl SegmentMap {
         let start = start.min(memory.len());
         let map = Arc::new(Self {
             start,
-            published: ByteTail::new(published.clamp(start, memory.len())),
+            published: CachePadded::new(ByteTail::new(published.clamp(start, memory.len()))),
             appender: AtomicU8::new(APPENDER_NEVER),
             memory: Arc::clone(memory),
         });
@@ -400,16 +402,37 @@ pub(crate) fn ascii(bytes: &[u8]) -> Option<&str> {
 /// Whether all bytes are below 128.
 #[inline]
 fn is_ascii(bytes: &[u8]) -> bool {
-    const HIGH: u128 = u128::from_ne_bytes([0x80; 16]);
-    let all = if let Some(last) = bytes.last_chunk() {
+    if let Some(last) = bytes.last_chunk::<16>() {
         let (blocks, _) = bytes.as_chunks();
-        blocks.iter().fold(u128::from_ne_bytes(*last), |all, block| all | u128::from_ne_bytes(*block))
-    } else if let (Some(first), Some(last)) = (bytes.first_chunk(), bytes.last_chunk()) {
-        u128::from(u64::from_ne_bytes(*first) | u64::from_ne_bytes(*last))
+        return !any_high(blocks, last);
+    }
+    let all = if let (Some(first), Some(last)) = (bytes.first_chunk(), bytes.last_chunk()) {
+        u64::from_ne_bytes(*first) | u64::from_ne_bytes(*last)
     } else {
-        u128::from(bytes.iter().fold(0, |all, byte| all | byte))
+        bytes.iter().fold(0, |all, byte| all | u64::from(*byte))
     };
-    all & HIGH == 0
+    all & 0x8080_8080_8080_8080 == 0
+}
+
+/// Whether any byte of these blocks has its highest bit set.
+#[cfg(target_arch = "x86_64")]
+#[inline]
+fn any_high(blocks: &[[u8; 16]], last: &[u8; 16]) -> bool {
+    use std::arch::x86_64::{_mm_loadu_si128, _mm_movemask_epi8, _mm_or_si128};
+    // SAFETY: each load reads the sixteen bytes of an array, at any alignment; every x86-64 processor has SSE2.
+    unsafe {
+        let load = |block: &[u8; 16]| _mm_loadu_si128(block.as_ptr().cast());
+        let all = blocks.iter().fold(load(last), |all, block| _mm_or_si128(all, load(block)));
+        _mm_movemask_epi8(all) != 0
+    }
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+#[inline]
+fn any_high(blocks: &[[u8; 16]], last: &[u8; 16]) -> bool {
+    let load = |block: &[u8; 16]| u128::from_ne_bytes(*block);
+    let all = blocks.iter().fold(load(last), |all, block| all | load(block));
+    all & u128::from_ne_bytes([0x80; 16]) != 0
 }
 
 #[cfg(test)]

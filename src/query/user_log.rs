@@ -203,26 +203,33 @@ impl<'g> Gathering<'g> {
 
     #[inline]
     fn take(&mut self, candidate: Candidate) -> Result<ControlFlow<()>> {
-        let on_this_side = match (self.request.order, self.start.sequence) {
-            (_, None) => true,
-            (Order::Newest, Some(first_lost)) => candidate.sequence < first_lost,
-            (Order::Oldest, Some(first_lost)) => candidate.sequence >= first_lost,
-        };
-        if !on_this_side {
+        if self.start.sequence.is_some_and(|first_lost| !self.survived(candidate, first_lost)) {
             return Ok(ControlFlow::Continue(()));
         }
         let place = self.place(candidate)?;
-        if candidate.ask {
-            self.records_asked += 1;
-            let event = read(self.view, place)?;
-            let matches = self.request.filter.matches(&event);
-            if !matches.map_err(|error| damaged(self.view, place, &error.to_string()))? {
-                return Ok(ControlFlow::Continue(()));
-            }
+        if candidate.ask && !self.passes(place)? {
+            return Ok(ControlFlow::Continue(()));
         }
         self.places.push(place);
         let enough = self.places.len() > self.request.limit;
         Ok(if enough { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+    }
+
+    /// Whether the event is on the side of the rolled-back ones that the page shows.
+    fn survived(&self, candidate: Candidate, first_lost: u64) -> bool {
+        match self.request.order {
+            Order::Newest => candidate.sequence < first_lost,
+            Order::Oldest => candidate.sequence >= first_lost,
+        }
+    }
+
+    /// Asks the record what the index could not decide.
+    #[inline(never)]
+    fn passes(&mut self, place: Place) -> Result<bool> {
+        self.records_asked += 1;
+        let event = read(self.view, place)?;
+        let matches = self.request.filter.matches(&event);
+        matches.map_err(|error| damaged(self.view, place, &error.to_string()))
     }
 
     /// Where the record lies; the processor is asked for it at once.

@@ -11,6 +11,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use crossbeam_utils::CachePadded;
 use parking_lot::Mutex;
 
 use crate::error::{Error, ErrorKind, Result};
@@ -33,8 +34,8 @@ pub(crate) struct Segment {
     header: Header,
     /// The first record's shard sequence.
     base: u64,
-    /// How many records readers may see.
-    published: CountTail,
+    /// How many records readers may see. Alone on its lines: the writer stores here at every append.
+    published: CachePadded<CountTail>,
     offsets: Offsets,
     /// Which records' checksums were compared since the segment was opened.
     checked: Checked,
@@ -80,7 +81,7 @@ impl Segment {
             map,
             header,
             base,
-            published: CountTail::new(0),
+            published: CachePadded::new(CountTail::new(0)),
             offsets: Offsets::Growing(Chunked::new(records_max(&header))),
             checked: Checked::All,
             rescued: OnceLock::new(),
@@ -103,7 +104,7 @@ impl Segment {
             map,
             header,
             base: footer.base,
-            published: CountTail::new(footer.count),
+            published: CachePadded::new(CountTail::new(footer.count)),
             offsets: Offsets::Sealed(footer),
             checked: Checked::Bits((0..words).map(|_| AtomicU64::new(0)).collect()),
             rescued: OnceLock::new(),
@@ -120,7 +121,7 @@ impl Segment {
             map: Arc::clone(&self.map),
             header: self.header,
             base: self.base,
-            published: CountTail::new(footer.count),
+            published: CachePadded::new(CountTail::new(footer.count)),
             offsets: Offsets::Sealed(footer),
             checked: Checked::All,
             rescued: OnceLock::new(),
