@@ -217,32 +217,18 @@ impl SegmentMap {
         Some(Appender { end: self.published.get(), map: Arc::clone(self) })
     }
 
-    /// Asks the processor to bring the line at `offset` near; a hint, never a fault.
+    /// Asks the processor to bring the line at `offset` near; a hint, never a fault, wherever that is.
     #[inline]
     pub(crate) fn prefetch(&self, offset: usize) {
-        if offset < self.memory.len() {
-            #[cfg(target_arch = "x86_64")]
-            // SAFETY: a prefetch reads nothing architecturally; the address is inside the mapping.
-            unsafe {
-                use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-                _mm_prefetch::<_MM_HINT_T0>(self.memory.raw.as_ptr().add(offset).cast());
-            }
-        }
-    }
-
-    /// The same for several lines from `offset` on.
-    #[inline]
-    pub(crate) fn prefetch_lines<const LINES: usize>(&self, offset: usize) {
+        let line = self.memory.raw.as_ptr().wrapping_add(offset);
         #[cfg(target_arch = "x86_64")]
-        if offset < self.memory.len().saturating_sub(LINES * 64) {
-            for line in 0..LINES {
-                // SAFETY: a prefetch reads nothing architecturally; the address is inside the mapping.
-                unsafe {
-                    use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-                    _mm_prefetch::<_MM_HINT_T0>(self.memory.raw.as_ptr().add(offset + line * 64).cast());
-                }
-            }
+        // SAFETY: a prefetch reads nothing architecturally and never faults, whatever the address.
+        unsafe {
+            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+            _mm_prefetch::<_MM_HINT_T0>(line.cast());
         }
+        #[cfg(not(target_arch = "x86_64"))]
+        let _ = line;
     }
 
     /// Makes the pages of a range present and writable, so that storing there doesn't fault. Best effort.

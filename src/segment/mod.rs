@@ -51,6 +51,9 @@ pub(crate) struct Segment {
 /// From how many bytes on pages are let go before a sync: below, the faults that bring them back cost more.
 const LET_GO_BYTES_MIN: usize = 256 << 10;
 
+/// How many lines of a record are asked for ahead: what most records have, but for the end of `details`.
+const LINES_ASKED: usize = 6;
+
 /// Where each record begins.
 #[derive(Debug)]
 enum Offsets {
@@ -219,10 +222,12 @@ impl Segment {
         Some(offset as usize)
     }
 
-    /// Asks the processor for the record's lines: as many as most records have, all but the end of `details`.
+    /// Asks the processor for the record's lines.
     #[inline]
     pub(crate) fn prefetch(&self, offset: usize) {
-        self.map.prefetch_lines::<6>(offset);
+        for line in 0..LINES_ASKED {
+            self.map.prefetch(offset.wrapping_add(line * 64));
+        }
     }
 
     /// The leaf of the record `sequence`, intact.
