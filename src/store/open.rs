@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Duration;
 
+use crossbeam_utils::CachePadded;
 use parking_lot::Mutex;
 
 use super::background::{Inline, Workers, start};
@@ -211,8 +212,7 @@ fn open_locked(options: &Options, host: &Host, dir: PathBuf, lock: Box<dyn LockG
         live,
         closed: AtomicBool::new(false),
         round_robin: AtomicU64::new(0),
-        records_read: AtomicU64::new(0),
-        pages: AtomicU64::new(0),
+        reads: CachePadded::default(),
         manifest,
     });
     match &workers {
@@ -314,8 +314,7 @@ fn open_reader(options: &Options, host: &Host, dir: PathBuf) -> Result<Store> {
         live,
         closed: AtomicBool::new(false),
         round_robin: AtomicU64::new(0),
-        records_read: AtomicU64::new(0),
-        pages: AtomicU64::new(0),
+        reads: CachePadded::default(),
         manifest,
     });
     let recovery = RecoveryReport { shards: Vec::new(), needs_recovery };

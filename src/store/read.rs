@@ -117,8 +117,8 @@ impl UserLogQuery<'_> {
             cursor: self.cursor.as_deref(),
         };
         let page = user_log(&shard.reading(), &core.key, &request)?;
-        core.records_read.fetch_add(page.records_read(), Ordering::Relaxed);
-        core.pages.fetch_add(1, Ordering::Relaxed);
+        core.reads.records.fetch_add(page.records_read(), Ordering::Relaxed);
+        core.reads.pages.fetch_add(1, Ordering::Relaxed);
         Ok(page)
     }
 }
@@ -174,7 +174,7 @@ impl Store {
         if !reading.sequences().contains(&sequence) {
             return Ok(None);
         }
-        core.records_read.fetch_add(1, Ordering::Relaxed);
+        core.reads.records.fetch_add(1, Ordering::Relaxed);
         let leaf = reading.view.leaf(sequence)?;
         let damaged = |error: crate::event::LeafError| {
             Error::new(ErrorKind::Corruption, format!("record {sequence} of shard {}: {error}", shard.id))
