@@ -19,7 +19,7 @@ use crate::format::segment::RECORDS_START;
 use crate::ids::ShardId;
 use crate::index::tail::TailIndex;
 use crate::io::Access;
-use crate::segment::scan::scan;
+use crate::segment::scan::{Start, scan};
 use crate::segment::{Segment, map_file};
 
 /// Whom a reader follows.
@@ -65,7 +65,7 @@ pub(crate) fn open(context: &Context, dir: &Path, shard: ShardId, extent: Extent
     for entry in &unsealed {
         let (file, header) = open_listed(context, dir, shard, entry)?;
         if extent == Extent::Durable {
-            let found = scan(&file, header.salt, base)?;
+            let found = scan(&file, header.salt, Start::whole(base))?;
             if !stop.dirty && (found.dirty || found.count() > 0) {
                 let path = file.path().to_owned();
                 stop = Stop { path, offset: found.end_offset, dirty: found.dirty };

@@ -13,7 +13,7 @@ use crate::format::record::record_bytes;
 use crate::format::segment::{Header, RECORDS_START};
 use crate::io::mmap::SegmentMap;
 use crate::io::{Access, DiskFile, Mode, replace_file};
-use crate::segment::create::{SEGMENT_BYTES_MIN, create_file, log_path, new_salt, write_zeros};
+use crate::segment::create::{SEGMENT_BYTES_MIN, checkpoint_path, create_file, log_path, new_salt, write_zeros};
 use crate::segment::map_file;
 use crate::segment::seal::{Sealing, seal};
 
@@ -56,6 +56,7 @@ impl Shard {
                 self.populate();
                 Ok(())
             }
+            Job::Checkpoint => self.write_checkpoint(),
             Job::Seal => {
                 while !self.frozen.lock().is_empty() && !self.is_closed() {
                     self.seal_oldest()?;
@@ -246,6 +247,8 @@ impl Shard {
             }
         });
         self.frozen.lock().retain(|other| other.segment.header().segment != id);
+        // The run has what it was for. If it stays, the next opening removes it.
+        let _ = self.context.disk.remove(&checkpoint_path(&self.dir, id));
         // A courtesy to people with editors; the bytes are durable and published already.
         let _ = sealed.file().set_read_only();
         Ok(())

@@ -11,8 +11,9 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::checkpoint::{self, Known};
 use super::maintain::MANIFEST_NAME;
-use super::replay::replay;
+use super::replay::{Replayed, replay};
 use super::sealed::{open_run, remake_footer, remake_run};
 use super::view::{ShardView, Source};
 use super::writer::Writer;
@@ -65,6 +66,17 @@ struct Found {
     file: Arc<dyn DiskFile>,
     header: Header,
     scan: Scan,
+    /// What an index checkpoint knows of the records that were not scanned.
+    known: Option<Known>,
+}
+
+impl Found {
+    /// Where each record begins, the first so many of the segment.
+    fn offsets(&self, count: u64) -> impl Iterator<Item = u32> + '_ {
+        let known = self.known.iter().flat_map(|known| known.checkpoint.offsets());
+        let count = usize::try_from(count).unwrap_or(usize::MAX);
+        known.chain(self.scan.offsets.iter().copied()).take(count)
+    }
 }
 
 /// What survives of the unsealed segments.
@@ -107,7 +119,7 @@ pub(crate) fn open(
     let found = opening.scan_unsealed(&manifest, sealed.end)?;
     let decision = opening.decide(&found, sealed.end)?;
     let report = opening.settle(&mut manifest, &found, &decision)?;
-    let opened = opening.assemble(manifest, sealed, &found, decision.end)?;
+    let opened = opening.assemble(manifest, sealed, found, decision.end)?;
     Ok((opened, report))
 }
 
@@ -128,12 +140,18 @@ fn remove_orphans(context: &Context, dir: &Path, manifest: &ShardManifest) -> Re
         let listed = |suffix: &str| {
             let id = name.strip_suffix(suffix).and_then(|id| id.parse::<u64>().ok());
             id.map(|id| {
-                manifest.segments.iter().any(|entry| entry.id == id && (suffix == ".log" || entry.sealed))
+                let wanted = |entry: &SegmentEntry| match suffix {
+                    ".run" => entry.sealed,
+                    ".ckpt" => !entry.sealed,
+                    _ => true,
+                };
+                manifest.segments.iter().any(|entry| entry.id == id && wanted(entry))
             })
         };
         let orphan = name.ends_with(TEMPORARY_SUFFIX)
             || listed(".log") == Some(false)
-            || listed(".run") == Some(false);
+            || listed(".run") == Some(false)
+            || listed(".ckpt") == Some(false);
         if orphan {
             context.disk.remove(&path)?;
         }
@@ -223,9 +241,15 @@ impl Opening<'_> {
         let mut found = Vec::new();
         for entry in manifest.segments.iter().filter(|entry| !entry.sealed) {
             let (file, header) = open_listed(self.context, self.dir, self.shard, entry)?;
-            let scan = scan(&file, header.salt, base)?;
+            // A repair looks at everything.
+            let checkpoint = match self.repair {
+                Repair::No => checkpoint::read(self.context, self.dir, &file, &header, base),
+                Repair::RollBack => checkpoint::Found::nothing(base),
+            };
+            let mut scan = scan(&file, header.salt, checkpoint.start)?;
+            scan.floor = scan.floor.max(checkpoint.floor);
             base = scan.end();
-            found.push(Found { entry: *entry, file, header, scan });
+            found.push(Found { entry: *entry, file, header, scan, known: checkpoint.known });
         }
         Ok(found)
     }
@@ -387,17 +411,16 @@ impl Opening<'_> {
         let file = create_file(&*self.context.disk, &temporary, &header)?;
         let old = segment.file.map(RECORDS_START, segment.file.len(), Access::Read)?;
         let mut records = Vec::new();
-        let count = usize::try_from(end.saturating_sub(segment.scan.base)).unwrap_or_default();
-        for offset in segment.scan.offsets.iter().take(count) {
-            let bytes = old.get_from(*offset as usize).unwrap_or_default();
-            let (envelope, leaf) = record::verify(bytes, segment.header.salt, u64::from(*offset))
-                .map_err(located(&path, u64::from(*offset)))?;
+        for offset in segment.offsets(end.saturating_sub(segment.scan.base)) {
+            let bytes = old.get_from(offset as usize).unwrap_or_default();
+            let (envelope, leaf) = record::verify(bytes, segment.header.salt, u64::from(offset))
+                .map_err(located(&path, u64::from(offset)))?;
             let envelope = Envelope { durable_floor: envelope.durable_floor.min(end), ..envelope };
             let mut record = Vec::with_capacity(record::record_bytes(leaf.len()));
             record::begin(&mut record);
             record.extend_from_slice(leaf);
-            record::seal(&mut record, header.salt, u64::from(*offset), envelope)
-                .map_err(located(&path, u64::from(*offset)))?;
+            record::seal(&mut record, header.salt, u64::from(offset), envelope)
+                .map_err(located(&path, u64::from(offset)))?;
             records.extend_from_slice(&record);
         }
         let copied = file
@@ -419,7 +442,7 @@ impl Opening<'_> {
     }
 
     /// Maps and indexes the unsealed segments as they are now, and makes the writer.
-    fn assemble(&self, manifest: ShardManifest, sealed: Sealed, found: &[Found], end: u64) -> Result<Opened> {
+    fn assemble(&self, manifest: ShardManifest, sealed: Sealed, mut found: Vec<Found>, end: u64) -> Result<Opened> {
         let Sealed { mut segments, mut sources, end: sealed_end, mut users_total, mut last_recorded_at } =
             sealed;
         let mut tails = Vec::new();
@@ -427,18 +450,24 @@ impl Opening<'_> {
         for entry in manifest.segments.iter().filter(|entry| !entry.sealed) {
             let (file, header) = open_listed(self.context, self.dir, self.shard, entry)?;
             // A new generation has its records where the old one had them.
-            let Some(found) = found.iter().find(|found| found.entry.id == entry.id) else { continue };
-            let count = usize::try_from(end.saturating_sub(base)).unwrap_or(usize::MAX);
-            let offsets = found.scan.offsets.get(..count).unwrap_or(&found.scan.offsets);
-            let end_offset =
-                found.scan.offsets.get(count).map_or(found.scan.end_offset, |next| u64::from(*next));
+            let Some(place) = found.iter().position(|found| found.entry.id == entry.id) else { continue };
+            let Found { scan, known, .. } = found.swap_remove(place);
+            let count = usize::try_from(end.saturating_sub(base).saturating_sub(scan.skipped));
+            let count = count.unwrap_or(usize::MAX);
+            let offsets = scan.offsets.get(..count).unwrap_or(&scan.offsets);
+            let end_offset = scan.offsets.get(count).map_or(scan.end_offset, |next| u64::from(*next));
             let map = map_file(&file, end_offset, Access::Write)?;
-            let segment = Arc::new(Segment::growing(file, map, header, base));
-            segment.continue_slots_after(found.scan.slot.map_or(0, |slot| slot.counter));
-            let tail = Arc::new(TailIndex::new(base, segment.records_max()));
-            let replayed = replay(&self.context.key, &segment, &tail, 0, offsets)?;
-            users_total += replayed.new_users;
-            last_recorded_at = last_recorded_at.max(replayed.recorded_max_micros);
+            let segment = Segment::growing_behind(file, map, header, base, scan.skipped);
+            segment.continue_slots_after(scan.slot.map_or(0, |slot| slot.counter));
+            let (tail, restored) = match known {
+                Some(known) => known.restore(&segment)?,
+                None => (TailIndex::new(base, segment.records_max()), Replayed::NOTHING),
+            };
+            let replayed = replay(&self.context.key, &segment, &tail, scan.skipped, offsets)?;
+            let (segment, tail) = (Arc::new(segment), Arc::new(tail));
+            users_total += restored.new_users + replayed.new_users;
+            last_recorded_at =
+                last_recorded_at.max(restored.recorded_max_micros).max(replayed.recorded_max_micros);
             base = segment.end();
             sources.push(Source::Tail(Arc::clone(&tail), Arc::clone(&segment)));
             segments.push(Arc::clone(&segment));

@@ -16,7 +16,7 @@ use crate::index::run::Run;
 use crate::index::tail::TailIndex;
 use crate::io::{Access, DiskFile, Mode, replace_file};
 use crate::segment::create::run_path;
-use crate::segment::scan::scan;
+use crate::segment::scan::{Start, scan};
 use crate::segment::seal::plan;
 use crate::segment::{Segment, map_file};
 
@@ -126,7 +126,7 @@ pub(super) fn remake_footer(
     users_before: u64,
 ) -> Result<Arc<dyn DiskFile>> {
     let path = file.path().to_owned();
-    let found = scan(file, header.salt, base)?;
+    let found = scan(file, header.salt, Start::whole(base))?;
     let damaged = |message| Error::corruption(&path, found.end_offset, message);
     if found.beyond.is_some() || found.count() == 0 {
         return Err(damaged("the footer is damaged, and so is a record: nothing was changed"));

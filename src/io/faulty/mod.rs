@@ -59,6 +59,7 @@ pub(crate) enum Kind {
     Look,
     CreateDir,
     WriteSynced,
+    WriteUnsynced,
     Rename,
     Remove,
     SyncDir,
@@ -72,7 +73,7 @@ pub(crate) enum Kind {
 
 impl Kind {
     fn takes_space(self) -> bool {
-        matches!(self, Self::CreateDir | Self::WriteSynced | Self::Allocate | Self::SharedWords)
+        matches!(self, Self::CreateDir | Self::WriteSynced | Self::WriteUnsynced | Self::Allocate | Self::SharedWords)
     }
 }
 
@@ -401,6 +402,16 @@ impl Disk for FaultyDisk {
             if happens == Happens::All {
                 inode.sync(false);
             }
+            state.make_file(path, inode);
+            Ok(())
+        })
+    }
+
+    fn write_unsynced(&self, path: &Path, bytes: &[u8]) -> Result<()> {
+        self.change(Kind::WriteUnsynced, "write", path, |state, happens| {
+            let length = if happens == Happens::Half { bytes.len() / 2 } else { bytes.len() };
+            let mut inode = Inode::new(length);
+            inode.memory = memory_of(&bytes[..length]);
             state.make_file(path, inode);
             Ok(())
         })
