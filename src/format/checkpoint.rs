@@ -94,8 +94,7 @@ pub(crate) struct Builder {
 impl Builder {
     /// `offsets` are where the records begin, all that the scope covers.
     pub(crate) fn new(scope: Scope, offsets: impl Iterator<Item = u32>) -> Self {
-        let mut bytes = Vec::with_capacity(usize::try_from(scope.records).unwrap_or_default() * 4 + 4);
-        offsets.for_each(|offset| bytes.extend_from_slice(&offset.to_le_bytes()));
+        let mut bytes: Vec<u8> = offsets.flat_map(u32::to_le_bytes).collect();
         bytes.resize(bytes.len().next_multiple_of(8), 0);
         Self { scope, offsets: bytes, users: Vec::new(), postings: Vec::new(), ranges: Vec::new() }
     }
@@ -383,7 +382,7 @@ mod tests {
         }
         let mut newer = bytes;
         newer[8] = 200;
-        assert_eq!(Checkpoint::decode(newer).unwrap_err(), FormatError::Newer(200));
+        assert_eq!(Checkpoint::decode(newer).unwrap_err(), FormatError::Newer { found: 200, known: 1 });
     }
 
     #[test]

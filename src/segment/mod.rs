@@ -42,6 +42,8 @@ pub(crate) struct Segment {
     let_go_to: AtomicUsize,
     /// Up to where an index checkpoint speaks for the records.
     checkpointed_to: AtomicU64,
+    /// Where recovery has closed the segment: one past its last sequence, and up to where its file was used.
+    closed: Option<(u64, u64)>,
     /// The first sync of the file that failed. Held while syncing.
     sync_failure: Mutex<Option<Error>>,
 }
@@ -94,6 +96,7 @@ impl Segment {
             slot_counter: AtomicU64::new(1),
             let_go_to: AtomicUsize::new(0),
             checkpointed_to: AtomicU64::new(RECORDS_START),
+            closed: None,
             sync_failure: Mutex::default(),
         }
     }
@@ -128,6 +131,7 @@ impl Segment {
             slot_counter: AtomicU64::new(0),
             let_go_to: AtomicUsize::new(0),
             checkpointed_to: AtomicU64::new(RECORDS_START),
+            closed: None,
             sync_failure: Mutex::default(),
         }
     }
@@ -146,6 +150,7 @@ impl Segment {
             slot_counter: AtomicU64::new(0),
             let_go_to: AtomicUsize::new(0),
             checkpointed_to: AtomicU64::new(RECORDS_START),
+            closed: None,
             sync_failure: Mutex::default(),
         }
     }
@@ -257,6 +262,21 @@ impl Segment {
     /// An index checkpoint speaks for the records that end here.
     pub(crate) fn note_checkpoint(&self, records_end: u64) {
         self.checkpointed_to.store(records_end, Ordering::Relaxed);
+    }
+
+    /// Recovery has closed the segment at this sequence; its file was used up to this offset.
+    pub(crate) fn close(&mut self, end: u64, used_to: u64) {
+        self.closed = Some((end, used_to));
+    }
+
+    /// One past the last sequence that it may have, where recovery has closed it.
+    pub(crate) fn closed_end(&self) -> Option<u64> {
+        self.closed.map(|(end, _)| end)
+    }
+
+    /// From where on its file was never used.
+    pub(crate) fn used_to(&self) -> u64 {
+        self.closed.map_or(0, |(_, used_to)| used_to)
     }
 
     /// Asks the processor for the record's first lines.

@@ -78,12 +78,14 @@ pub(crate) struct Start {
     pub(crate) skipped: u64,
     /// and this is where they end.
     pub(crate) offset: u64,
+    /// One past the last sequence, where recovery has closed the segment: what lies behind are no records.
+    pub(crate) end: Option<u64>,
 }
 
 impl Start {
     /// At the segment's first record.
     pub(crate) fn whole(base: u64) -> Self {
-        Self { base, skipped: 0, offset: RECORDS_START }
+        Self { base, skipped: 0, offset: RECORDS_START, end: None }
     }
 }
 
@@ -104,14 +106,17 @@ pub(crate) fn scan(file: &Arc<dyn DiskFile>, salt: Salt, start: Start) -> Result
         skipped: start.skipped,
         offsets: Vec::new(),
         end_offset: start.offset,
-        floor: slot.map_or(0, |slot| slot.floor),
+        // What was closed had been durable.
+        floor: slot.map_or(0, |slot| slot.floor).max(start.end.unwrap_or_default()),
         beyond: None,
         dirty: false,
         open_group: 0,
         slot,
     };
     let mut offset = usize::try_from(start.offset).unwrap_or(usize::MAX);
-    while let Some((record, envelope)) = intact(&map, salt, offset, Some(scan.end())) {
+    while start.end.is_none_or(|end| scan.end() < end)
+        && let Some((record, envelope)) = intact(&map, salt, offset, Some(scan.end()))
+    {
         scan.offsets.push(u32::try_from(offset).unwrap_or(u32::MAX));
         scan.floor = scan.floor.max(envelope.durable_floor);
         let place = u64::from(envelope.group_index) + 1;
@@ -124,7 +129,7 @@ pub(crate) fn scan(file: &Arc<dyn DiskFile>, salt: Salt, start: Start) -> Result
     }
     scan.end_offset = offset as u64;
     let closed = scan.slot.is_some_and(|slot| slot.clean && slot.floor == scan.end());
-    if !closed {
+    if !closed && start.end.is_none() {
         look_behind(&**file, &map, salt, &mut scan)?;
     }
     Ok(scan)

@@ -55,7 +55,13 @@ pub(super) struct Known {
 }
 
 /// Reads the checkpoint of the segment in `file`, whose first record has the sequence `base`.
-pub(super) fn read(context: &Context, dir: &Path, file: &Arc<dyn DiskFile>, header: &Header, base: u64) -> Found {
+pub(super) fn read(
+    context: &Context,
+    dir: &Path,
+    file: &Arc<dyn DiskFile>,
+    header: &Header,
+    base: u64,
+) -> Found {
     let nothing = Found::nothing(base);
     let path = checkpoint_path(dir, header.segment);
     let Ok(bytes) = context.disk.read(&path, CHECKPOINT_BYTES_MAX) else { return nothing };
@@ -65,7 +71,7 @@ pub(super) fn read(context: &Context, dir: &Path, file: &Arc<dyn DiskFile>, head
         return nothing;
     }
     let floor = scope.end();
-    let start = Start { base, skipped: scope.records, offset: scope.records_end };
+    let start = Start { skipped: scope.records, offset: scope.records_end, ..Start::whole(base) };
     let last = checkpoint.offsets().last().unwrap_or_default();
     // A log that was replaced by an older copy of itself ends too early: then all of it is looked at, and the floor
     // tells what is missing.
@@ -84,7 +90,11 @@ impl Known {
         let offsets = (0..).zip(checkpoint.offsets());
         for (ordinal, offset) in offsets {
             if !segment.note_offset(ordinal, offset as usize) {
-                return Err(Error::corruption(segment.path(), u64::from(offset), "more records than there can be"));
+                return Err(Error::corruption(
+                    segment.path(),
+                    u64::from(offset),
+                    "more records than there can be",
+                ));
             }
         }
         let Scope { records, records_end, recorded_max_micros, .. } = checkpoint.scope;

@@ -65,7 +65,8 @@ pub(crate) fn open(context: &Context, dir: &Path, shard: ShardId, extent: Extent
     for entry in &unsealed {
         let (file, header) = open_listed(context, dir, shard, entry)?;
         if extent == Extent::Durable {
-            let found = scan(&file, header.salt, Start::whole(base))?;
+            let end = manifest.closed(entry.id).map(|closed| closed.end);
+            let found = scan(&file, header.salt, Start { end, ..Start::whole(base) })?;
             if !stop.dirty && (found.dirty || found.count() > 0) {
                 let path = file.path().to_owned();
                 stop = Stop { path, offset: found.end_offset, dirty: found.dirty };
@@ -94,7 +95,11 @@ pub(crate) fn open(context: &Context, dir: &Path, shard: ShardId, extent: Extent
             break;
         }
         let map = map_file(&file, RECORDS_START, Access::Read)?;
-        let segment = Arc::new(Segment::growing(file, map, header, end));
+        let mut segment = Segment::growing(file, map, header, end);
+        if let Some(closed) = manifest.closed(segment.header().segment) {
+            segment.close(closed.end, closed.used_to);
+        }
+        let segment = Arc::new(segment);
         let tail = Arc::new(TailIndex::new(end, segment.records_max()));
         users_total += catch_up(context, &segment, &tail, bound)?;
         end = segment.end();
@@ -117,6 +122,7 @@ pub(crate) fn open(context: &Context, dir: &Path, shard: ShardId, extent: Extent
 /// Takes in the records of `segment` up to the shard sequence `bound`, as far as they lie in it. Says how many users are
 /// new.
 fn catch_up(context: &Context, segment: &Segment, tail: &TailIndex, bound: u64) -> Result<u64> {
+    let bound = bound.min(segment.closed_end().unwrap_or(u64::MAX));
     let mut ordinal = segment.published();
     let mut offset = match ordinal.checked_sub(1) {
         None => usize::try_from(RECORDS_START).unwrap_or_default(),

@@ -13,7 +13,9 @@ use crate::format::record::record_bytes;
 use crate::format::segment::{Header, RECORDS_START};
 use crate::io::mmap::SegmentMap;
 use crate::io::{Access, DiskFile, Mode, replace_file};
-use crate::segment::create::{SEGMENT_BYTES_MIN, checkpoint_path, create_file, log_path, new_salt, write_zeros};
+use crate::segment::create::{
+    SEGMENT_BYTES_MIN, checkpoint_path, create_file, log_path, new_salt, write_zeros,
+};
 use crate::segment::map_file;
 use crate::segment::seal::{Sealing, seal};
 

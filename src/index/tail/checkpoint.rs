@@ -76,7 +76,8 @@ impl TailIndex {
         }
         for (user, mut postings, mut ranges) in checkpoint.users() {
             let slot = low_half(tail.used.load(Ordering::Relaxed));
-            let newest = tail.fill_blocks(user.postings, postings.next()?, slot, &mut postings, &mut ranges)?;
+            let newest =
+                tail.fill_blocks(user.postings, postings.next()?, slot, &mut postings, &mut ranges)?;
             let at = slot as usize * SLOT_WORDS;
             let stored = tail.slots.set(at, user.count_before)
                 && tail.slots.set(at + 1, pack(user.postings, newest))

@@ -73,7 +73,10 @@ pub(crate) enum Kind {
 
 impl Kind {
     fn takes_space(self) -> bool {
-        matches!(self, Self::CreateDir | Self::WriteSynced | Self::WriteUnsynced | Self::Allocate | Self::SharedWords)
+        matches!(
+            self,
+            Self::CreateDir | Self::WriteSynced | Self::WriteUnsynced | Self::Allocate | Self::SharedWords
+        )
     }
 }
 
