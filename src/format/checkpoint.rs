@@ -75,7 +75,7 @@ impl Scope {
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct User {
-    pub(crate) user: Fingerprint,
+    pub(crate) fingerprint: Fingerprint,
     pub(crate) count_before: u64,
     pub(crate) postings: u32,
     pub(crate) ranges: u32,
@@ -150,8 +150,12 @@ impl Builder {
             archive.len() as u64,
             0,
         ];
-        words.iter().for_each(|word| bytes.extend_from_slice(&word.to_le_bytes()));
-        parts.iter().for_each(|part| bytes.extend_from_slice(part));
+        for word in words {
+            bytes.extend_from_slice(&word.to_le_bytes());
+        }
+        for part in parts {
+            bytes.extend_from_slice(part);
+        }
         let crc = crc32c::crc32c(bytes.get(16..).unwrap_or_default());
         if let Some(place) = bytes.get_mut(12..16) {
             place.copy_from_slice(&crc.to_le_bytes());
@@ -284,7 +288,7 @@ impl Checkpoint {
         let users = part(self.places.users, self.places.postings);
         users.chunks_exact(USER_BYTES).filter_map(move |bytes| {
             let user = User {
-                user: Fingerprint(*bytes.first_chunk()?),
+                fingerprint: Fingerprint(*bytes.first_chunk()?),
                 count_before: u64_at(bytes, 16)?,
                 postings: u32_at(bytes, 24)?,
                 ranges: u32_at(bytes, 28)?,
@@ -362,7 +366,7 @@ mod tests {
             .users()
             .map(|(user, postings, ranges)| (user, postings.collect::<Vec<_>>(), ranges.collect::<Vec<_>>()))
             .collect();
-        assert_eq!(users[0].0.user, Fingerprint([1; 16]));
+        assert_eq!(users[0].0.fingerprint, Fingerprint([1; 16]));
         assert_eq!(users[0].1, [posting(0), posting(2)]);
         assert_eq!(users[0].2, [TimeRange { min: 1, max: 2 }]);
         assert_eq!((users[1].0.count_before, &users[1].1[..]), (40, &[posting(1)][..]));

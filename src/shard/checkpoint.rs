@@ -83,7 +83,19 @@ pub(super) fn read(
     }
 }
 
+/// What a checkpoint is written of: the first so many records of a segment.
+struct Due {
+    tail: Arc<TailIndex>,
+    segment: Arc<Segment>,
+    records: u64,
+}
+
 impl Known {
+    /// Which records it knows.
+    pub(super) fn scope(&self) -> Scope {
+        self.checkpoint.scope
+    }
+
     /// Publishes what it knows in a segment in which nothing is published yet; the index goes with it.
     pub(super) fn restore(self, segment: &Segment) -> Result<(TailIndex, Replayed)> {
         let Self { checkpoint, tail } = self;
@@ -125,7 +137,7 @@ impl Shard {
 
     fn write_checkpoint_of(&self, bytes_min: u64) -> Result<()> {
         let Some(_writing) = self.checkpointing.try_lock() else { return Ok(()) };
-        let Some((tail, segment, records)) = self.records_behind_checkpoint(bytes_min)? else {
+        let Some(Due { tail, segment, records }) = self.records_behind_checkpoint(bytes_min)? else {
             return Ok(());
         };
         let bytes = self.make_checkpoint(&tail, &segment, records)?;
@@ -147,10 +159,7 @@ impl Shard {
     }
 
     /// The newest segment with durable records and how many there are, if `bytes_min` of them lie behind its checkpoint.
-    fn records_behind_checkpoint(
-        &self,
-        bytes_min: u64,
-    ) -> Result<Option<(Arc<TailIndex>, Arc<Segment>, u64)>> {
+    fn records_behind_checkpoint(&self, bytes_min: u64) -> Result<Option<Due>> {
         if self.poison().is_some() {
             return Ok(None);
         }
@@ -165,7 +174,7 @@ impl Shard {
         let Some((tail, segment)) = newest else { return Ok(None) };
         let records = segment.published().min(durable - segment.base());
         let due = segment.end_of(records)? as u64 >= segment.checkpointed_to().saturating_add(bytes_min);
-        Ok(due.then(|| (Arc::clone(tail), Arc::clone(segment), records)))
+        Ok(due.then(|| Due { tail: Arc::clone(tail), segment: Arc::clone(segment), records }))
     }
 
     /// The checkpoint of the first `records` records of a segment, all of them durable.

@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use super::checkpoint::{self, Known};
 use super::recovery::{Repair, open_listed, open_sealed, read_manifest};
-use super::replay::replay;
+use super::replay::{Replayed, replay};
 use super::view::{ShardView, Source};
 use super::{Context, Opened, Shard};
 use crate::error::{Error, Result};
@@ -66,7 +67,9 @@ pub(crate) fn open(context: &Context, dir: &Path, shard: ShardId, extent: Extent
         let (file, header) = open_listed(context, dir, shard, entry)?;
         if extent == Extent::Durable {
             let end = manifest.closed(entry.id).map(|closed| closed.end);
-            let found = scan(&file, header.salt, Start { end, ..Start::whole(base) })?;
+            let checkpoint = checkpoint::read(context, dir, &file, &header, base);
+            floor = floor.max(checkpoint.floor);
+            let found = scan(&file, header.salt, Start { end, ..checkpoint.start })?;
             if !stop.dirty && (found.dirty || found.count() > 0) {
                 let path = file.path().to_owned();
                 stop = Stop { path, offset: found.end_offset, dirty: found.dirty };
@@ -94,14 +97,21 @@ pub(crate) fn open(context: &Context, dir: &Path, shard: ShardId, extent: Extent
         if end > bound || end == bound && matches!(view.sources.last(), Some(Source::Tail(..))) {
             break;
         }
-        let map = map_file(&file, RECORDS_START, Access::Read)?;
-        let mut segment = Segment::growing(file, map, header, end);
+        let known = checkpoint::read(context, dir, &file, &header, end).known;
+        let known = known.filter(|known| known.scope().end() <= bound);
+        let scope = known.as_ref().map(Known::scope);
+        let map = map_file(&file, scope.map_or(RECORDS_START, |scope| scope.records_end), Access::Read)?;
+        let skipped = scope.map_or(0, |scope| scope.records);
+        let mut segment = Segment::growing_behind(file, map, header, end, skipped);
         if let Some(closed) = manifest.closed(segment.header().segment) {
             segment.close(closed.end, closed.used_to);
         }
-        let segment = Arc::new(segment);
-        let tail = Arc::new(TailIndex::new(end, segment.records_max()));
-        users_total += catch_up(context, &segment, &tail, bound)?;
+        let (tail, restored) = match known {
+            Some(known) => known.restore(&segment)?,
+            None => (TailIndex::new(end, segment.records_max()), Replayed::NOTHING),
+        };
+        let (segment, tail) = (Arc::new(segment), Arc::new(tail));
+        users_total += restored.new_users + catch_up(context, &segment, &tail, bound)?;
         end = segment.end();
         view.sources.push(Source::Tail(tail, Arc::clone(&segment)));
         view.segments.push(segment);

@@ -31,7 +31,9 @@ impl TailIndex {
         let (mut way, mut postings, mut ranges) = (Vec::new(), Vec::new(), Vec::new());
         for (user, slot) in users {
             let Some(found) = self.published(slot, records) else { continue };
-            (way.clear(), postings.clear(), ranges.clear());
+            way.clear();
+            postings.clear();
+            ranges.clear();
             self.gather(&found, &mut way, &mut postings, &mut ranges);
             checkpoint.push(user, found.count_before(), &postings, &ranges);
         }
@@ -82,7 +84,7 @@ impl TailIndex {
             let stored = tail.slots.set(at, user.count_before)
                 && tail.slots.set(at + 1, pack(user.postings, newest))
                 && ranges.next().is_none()
-                && tail.users.insert(user.user, slot).is_none();
+                && tail.users.insert(user.fingerprint, slot).is_none();
             if !stored {
                 return None;
             }
