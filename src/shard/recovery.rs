@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 use super::checkpoint::{self, Known};
 use super::maintain::MANIFEST_NAME;
+use super::next_segment::add_unlisted;
 use super::replay::{Replayed, replay};
 use super::sealed::{open_run, remake_footer, remake_run};
 use super::view::{ShardView, Source};
@@ -114,8 +115,9 @@ pub(crate) fn open(
     repair: Repair,
 ) -> Result<(Opened, ShardRecovery)> {
     let mut manifest = read_manifest(context, dir, shard)?;
+    let unlisted = add_unlisted(context, dir, shard, &mut manifest)?;
     remove_orphans(context, dir, &manifest)?;
-    let opening = Opening { context, dir, shard, repair };
+    let opening = Opening { context, dir, shard, repair, unlisted };
     let sealed = open_sealed(context, dir, shard, &manifest, repair)?;
     let mut found = opening.scan_unsealed(&manifest, sealed.end)?;
     let decision = opening.decide(&manifest, &found, sealed.end)?;
@@ -165,6 +167,8 @@ struct Opening<'c> {
     dir: &'c Path,
     shard: ShardId,
     repair: Repair,
+    /// The manifest on disk doesn't list all segments.
+    unlisted: bool,
 }
 
 /// The place of the first segment behind those that recovery has closed.
@@ -337,7 +341,7 @@ impl Opening<'_> {
         if !decision.clean {
             self.begin_epoch(manifest, decision);
         }
-        if !decision.clean || manifest.segments.len() < before {
+        if !decision.clean || self.unlisted || manifest.segments.len() < before {
             self.write_manifest(manifest)?;
             remove_orphans(self.context, self.dir, manifest)?;
         }

@@ -1,4 +1,5 @@
-//! The threads that look after a store: some for files ahead, one for sealing, one that commits on time.
+//! The threads that look after a store: some for files ahead, one for sealing, some that commit for tasks, one that
+//! commits on time.
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -19,20 +20,26 @@ const TICK: Duration = Duration::from_millis(100);
 const IDLE: Duration = Duration::from_secs(1);
 /// How many threads make files ahead: they wait for the disk most of the time, and shards fill up together.
 const AHEAD_THREADS_MAX: usize = 4;
+/// How many threads commit for tasks: each waits for one shard's file.
+const COMMIT_THREADS_MAX: usize = 4;
 /// How often a store at `Buffered` syncs.
 const BUFFERED_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Runs jobs in the thread that submits them: for stores without threads.
+/// Runs jobs in the thread that submits them, or leaves them to whoever can't go on without: for stores without threads.
 #[derive(Debug)]
-pub(super) struct Inline;
+pub(super) struct Inline {
+    pub(super) runs: bool,
+}
 
 impl Background for Inline {
     fn submit(&self, shard: &Arc<Shard>, job: Job) {
-        // What fails here fails again where its result is needed, and is told there.
-        let _ = shard.run(job);
+        if self.runs {
+            // What fails here fails again where its result is needed, and is told there.
+            let _ = shard.run(job);
+        }
     }
 
-    fn commit_soon(&self) {}
+    fn commit_soon(&self, _shard: &Arc<Shard>) {}
 }
 
 type Work = (Arc<Shard>, Job);
@@ -43,6 +50,8 @@ pub(super) struct Workers {
     queues: Arc<Queues>,
     ahead: Receiver<Work>,
     sealing: Receiver<Work>,
+    commits: Receiver<Arc<Shard>>,
+    /// Never sent to: it ends when the store is closed.
     ticks: Receiver<()>,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
@@ -52,7 +61,7 @@ pub(super) struct Workers {
 struct Queues {
     ahead: Mutex<Option<Sender<Work>>>,
     sealing: Mutex<Option<Sender<Work>>>,
-    /// Room for one: a commit that is asked for twice is made once.
+    commits: Mutex<Option<Sender<Arc<Shard>>>>,
     ticks: Mutex<Option<Sender<()>>>,
 }
 
@@ -64,9 +73,9 @@ impl Background for Queues {
         }
     }
 
-    fn commit_soon(&self) {
-        if let Some(ticks) = &*self.ticks.lock() {
-            let _ = ticks.try_send(());
+    fn commit_soon(&self, shard: &Arc<Shard>) {
+        if let Some(commits) = &*self.commits.lock() {
+            let _ = commits.send(Arc::clone(shard));
         }
     }
 }
@@ -76,13 +85,22 @@ impl Workers {
     pub(super) fn channels() -> Self {
         let (ahead, ahead_work) = unbounded();
         let (sealing, sealing_work) = unbounded();
-        let (ticks, ticked) = bounded(1);
+        let (commits, commits_asked) = unbounded();
+        let (ticks, ticked) = bounded(0);
         let queues = Arc::new(Queues {
             ahead: Mutex::new(Some(ahead)),
             sealing: Mutex::new(Some(sealing)),
+            commits: Mutex::new(Some(commits)),
             ticks: Mutex::new(Some(ticks)),
         });
-        Self { queues, ahead: ahead_work, sealing: sealing_work, ticks: ticked, threads: Mutex::default() }
+        Self {
+            queues,
+            ahead: ahead_work,
+            sealing: sealing_work,
+            commits: commits_asked,
+            ticks: ticked,
+            threads: Mutex::default(),
+        }
     }
 
     pub(super) fn background(&self) -> Arc<dyn Background> {
@@ -101,6 +119,11 @@ impl Workers {
             threads.push(spawn_worker("usertrail-ahead", self.ahead.clone())?);
         }
         threads.push(spawn_worker("usertrail-seal", self.sealing.clone())?);
+        for _ in 0..core.shards.len().min(COMMIT_THREADS_MAX) {
+            let (core, asked) = (Arc::clone(core), self.commits.clone());
+            let run = move || asked.iter().for_each(|shard| core.committer.commit_asked(&shard));
+            threads.push(spawn("usertrail-commit", run)?);
+        }
         let ticker = Ticker {
             core: Arc::clone(core),
             clock_jump_max,
@@ -109,7 +132,7 @@ impl Workers {
             shards: core.shards.iter().map(|shard| (shard.published(), Instant::now())).collect(),
         };
         let ticks = self.ticks.clone();
-        threads.push(spawn("usertrail-commit", move || ticker.run(&ticks))?);
+        threads.push(spawn("usertrail-tick", move || ticker.run(&ticks))?);
         start(core);
         Ok(())
     }
@@ -118,6 +141,7 @@ impl Workers {
     pub(super) fn stop(&self) {
         *self.queues.ahead.lock() = None;
         *self.queues.sealing.lock() = None;
+        *self.queues.commits.lock() = None;
         *self.queues.ticks.lock() = None;
         for thread in self.threads.lock().drain(..) {
             let _ = thread.join();
@@ -167,12 +191,10 @@ impl Ticker {
         let mut next_commit = Instant::now() + interval;
         loop {
             let wait = next_commit.saturating_duration_since(Instant::now()).min(TICK);
-            let asked = match ticks.recv_timeout(wait) {
-                Ok(()) => true,
-                Err(RecvTimeoutError::Timeout) => false,
-                Err(RecvTimeoutError::Disconnected) => return,
-            };
-            if asked || Instant::now() >= next_commit {
+            if ticks.recv_timeout(wait) != Err(RecvTimeoutError::Timeout) {
+                return;
+            }
+            if Instant::now() >= next_commit {
                 // A failure poisons its shard, where writers and waiters find it.
                 let _ = self.core.committer.flush();
                 next_commit = Instant::now() + interval;
@@ -234,13 +256,13 @@ mod tests {
     use crate::event::EventView;
     use crate::io::clock::tests::ManualClock;
     use crate::io::memory::MemoryDisk;
-    use crate::store::open::{Host, create_new};
+    use crate::store::open::{Host, WorkersKind, create_new};
 
     #[test]
     fn a_jump_of_the_clock_is_recorded() {
         let clock = Arc::new(ManualClock::default());
         let disk = Arc::new(MemoryDisk::default());
-        let host = Host { disk, clock: Arc::clone(&clock) as Arc<dyn Clock>, threads: true };
+        let host = Host { disk, clock: Arc::clone(&clock) as Arc<dyn Clock>, workers: WorkersKind::Threads };
         let store = create_new(&Options::new().shards(1), &host, "memory".into()).unwrap();
         clock.wall_micros.store(3_600_000_000, Ordering::Relaxed);
         let patience = Instant::now() + Duration::from_mins(1);

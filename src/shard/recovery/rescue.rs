@@ -79,7 +79,8 @@ impl Opening<'_> {
                 continue;
             }
             let id = manifest.next_segment;
-            let header = Header { segment: id, generation: 0, ..self.new_header(segment)? };
+            // Not the first generation: the next opening must not take it for one that a writer began to use.
+            let header = Header { segment: id, generation: 1, ..self.new_header(segment)? };
             let copied = self.copy(segment, from..count, header, &log_path(self.dir, id))?;
             manifest.next_segment += 1;
             moved.push(copied.found(scan.base + from));
