@@ -19,6 +19,8 @@ pub(crate) enum Bug {
     SyncErrorForgotten,
     /// What lies below the durable floor may be cut off.
     FloorIgnored,
+    /// An index checkpoint covers records that are not durable yet.
+    CheckpointAhead,
     /// Opening forgets the segments that the manifest doesn't list yet.
     UnlistedForgotten,
     /// Records are told to be durable whose segment's name is not.

@@ -3,6 +3,7 @@
 //! Owns the order of things: what is stored before what is published, synced before what is acknowledged, written
 //! before what is deleted. Must not know other shards, but for the committer, which syncs all of them together.
 
+pub(crate) mod checkpoint;
 pub(crate) mod commit;
 pub(crate) mod follow;
 mod group;
@@ -52,6 +53,8 @@ pub(crate) struct Context {
     pub(crate) readers_wait: bool,
     /// How many bytes of one shard may wait for a sync before its writers do.
     pub(crate) unsynced_bytes_max: u64,
+    /// After how many bytes of log an index checkpoint is written.
+    pub(crate) checkpoint_bytes: u64,
     /// The published and durable tails, for other processes.
     pub(crate) live: SharedWords,
     pub(crate) access: Access,
@@ -66,6 +69,8 @@ pub(crate) enum Job {
     Populate,
     /// Make new segments durable, and seal what was rolled over.
     Seal,
+    /// Write an index checkpoint.
+    Checkpoint,
 }
 
 /// Where a shard's jobs go.
@@ -110,6 +115,8 @@ pub(crate) struct Shard {
     pub(crate) frozen: Mutex<Vec<Frozen>>,
     /// Held while sealing, so that two threads don't seal the same segment.
     pub(crate) sealing: Mutex<()>,
+    /// Held while an index checkpoint is written.
+    checkpointing: Mutex<()>,
     /// Segments that may hold records that are not synced, oldest first; the active one is always the last.
     pub(crate) unsynced: Mutex<Vec<Arc<Segment>>>,
     /// One past the last published sequence.
@@ -160,6 +167,7 @@ impl Shard {
             manifest: Mutex::new(opened.manifest),
             frozen: Mutex::new(opened.frozen),
             sealing: Mutex::new(()),
+            checkpointing: Mutex::new(()),
             unsynced: Mutex::new(unsynced),
             published: CachePadded::new(CountTail::new(end)),
             durable: CachePadded::new(CountTail::new(opened.durable)),

@@ -204,6 +204,9 @@ impl Ticker {
             }
             self.note_floors();
             for shard in &*self.core.shards {
+                if shard.wants_checkpoint() {
+                    self.core.background.submit(shard, Job::Checkpoint);
+                }
                 // Sealing that failed for want of room is tried again.
                 if !shard.frozen.lock().is_empty() {
                     self.core.background.submit(shard, Job::Seal);

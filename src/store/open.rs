@@ -163,6 +163,7 @@ fn context(
         write_ahead: durability(options, manifest).waits(),
         readers_wait: access == Access::Write && durability(options, manifest).waits(),
         unsynced_bytes_max: options.unsynced_bytes_max / u64::from(manifest.shards),
+        checkpoint_bytes: options.checkpoint_bytes,
         live,
         access,
     }

@@ -52,6 +52,7 @@ pub struct Options {
     pub(super) create_if_missing: bool,
     pub(super) read_only: bool,
     pub(super) unsynced_bytes_max: u64,
+    pub(super) checkpoint_bytes: u64,
     pub(super) clock_jump_max: Duration,
     pub(super) repair: Repair,
 }
@@ -73,6 +74,7 @@ impl Options {
             create_if_missing: false,
             read_only: false,
             unsynced_bytes_max: 2 << 30,
+            checkpoint_bytes: 16 << 20,
             clock_jump_max: Duration::from_mins(1),
             repair: Repair::No,
         }
@@ -131,6 +133,14 @@ impl Options {
     #[must_use]
     pub fn unsynced_bytes_max(mut self, bytes: u64) -> Self {
         self.unsynced_bytes_max = bytes;
+        self
+    }
+
+    /// After how many bytes of a shard's log an index checkpoint is written, in the background: about so much of each shard
+    /// is read when the store is opened after the process was killed. Default 16 MiB; `u64::MAX` for none.
+    #[must_use]
+    pub fn checkpoint_bytes(mut self, bytes: u64) -> Self {
+        self.checkpoint_bytes = bytes;
         self
     }
 
@@ -206,6 +216,9 @@ impl Options {
             return invalid(
                 "the store's name must be 1 to 200 printable ASCII characters but spaces and +".to_owned(),
             );
+        }
+        if self.checkpoint_bytes == 0 {
+            return invalid("checkpoint_bytes: must be at least 1".to_owned());
         }
         if self.unsynced_bytes_max < SEGMENT_BYTES_MIN {
             return invalid("unsynced_bytes_max: must be at least 1 MiB".to_owned());

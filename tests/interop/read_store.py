@@ -44,6 +44,7 @@ MEMBERS = [
     "message", "details",
 ]
 FORMAT_VERSION = 1
+SHARD_VERSION = 2
 RECORDS_START = 4096
 ENVELOPE_BYTES = 24
 NONE = 0xFFFF_FFFF_FFFF_FFFF
@@ -114,12 +115,13 @@ class File:
         if stored != actual:
             raise self.damaged(offset, f"the checksum of {what} does not match")
 
-    def check_head(self, magic):
+    def check_head(self, magic, newest=FORMAT_VERSION):
         if not self.data.startswith(magic):
             raise self.damaged(0, "another kind of file")
         version = self.take("I", 8)
-        if version != FORMAT_VERSION:
+        if not 1 <= version <= newest:
             raise self.damaged(8, f"format version {version}")
+        return version
 
 
 class Archive:
@@ -177,29 +179,33 @@ def align(offset, to):
 # -------------------------------------------------------------------------------------------------------------- manifests
 
 
-def manifest(path, magic):
+def manifest(path, magic, newest):
     file = File(path)
-    file.check_head(magic)
+    version = file.check_head(magic, newest)
     crc, length = file.take("IQ", 12)
     if length != len(file.data) - 32:
         raise file.damaged(16, "the manifest's length is not the file's")
     file.check(32, crc, crc32c(file.data[32:]), "the manifest")
-    return file, Archive(file, 32, length)
+    return file, Archive(file, 32, length), version
 
 
 def store_manifest(directory):
-    file, archive = manifest(os.path.join(directory, "STORE"), b"UTSTORE\0")
+    file, archive, _ = manifest(os.path.join(directory, "STORE"), b"UTSTORE\0", FORMAT_VERSION)
     at = archive.root(64)
     return {"id": file.part(at, 16), "name": archive.string(at + 16), "shards": file.take("H", at + 24)}
 
 
 def shard_manifest(directory, store_id, shard):
-    file, archive = manifest(os.path.join(directory, "MANIFEST"), b"UTSHARD\0")
-    at = archive.root(48)
+    file, archive, version = manifest(os.path.join(directory, "MANIFEST"), b"UTSHARD\0", SHARD_VERSION)
+    at = archive.root(48 if version == 1 else 72)
     if file.part(at, 16) != store_id or file.take("H", at + 16) != shard:
         raise file.damaged(at, "the manifest belongs to another shard or store")
     names = ("id", "generation", "salt", "file_bytes", "sealed")
     segments = [dict(zip(names, file.take("QI4xQQ?", entry))) for entry in archive.vector(at + 32, 40)]
+    closed = archive.vector(at + 64, 24) if version > 1 else []
+    closed = {segment: (end, used_to) for segment, end, used_to in (file.take("QQQ", entry) for entry in closed)}
+    for entry in segments:
+        entry["end"], entry["used_to"] = closed.get(entry["id"], (None, 0))
     names = ("epoch", "first_lost", "lost_end", "at")
     rollbacks = [dict(zip(names, file.take("I4xQQq", entry))) for entry in archive.vector(at + 40, 32)]
     return segments, rollbacks
@@ -222,8 +228,9 @@ class Segment:
         if not (fits and (same or renewed)) or length != len(file.data):
             raise file.damaged(0, "the file is not the segment that the manifest names")
         self.salt_bytes = struct.pack("<Q", self.salt)
-        self.sealed = entry["sealed"]
-        self.floor = 0
+        self.sealed, self.closed_end, self.used_to = entry["sealed"], entry["end"], entry["used_to"]
+        # Recovery closes a segment at a sequence below which all was on stable storage.
+        self.floor = self.closed_end or 0
         self.leaves = []
 
     def salted(self, data):
@@ -261,7 +268,7 @@ class Segment:
         base, count, records_end, sidecar, first, last, rec_first, rec_last, _ = file.take("4Q4qQ", root)
         if base != self.base:
             raise file.damaged(root, f"the segment begins at {base} instead of {self.base}")
-        if sidecar != align(records_end, 8) or align(sidecar + 4 * count, 16) != footer_at:
+        if sidecar != max(align(records_end, 8), self.used_to) or align(sidecar + 4 * count, 16) != footer_at:
             raise file.damaged(root, "the footer contradicts the file")
         at = RECORDS_START
         for ordinal in range(count):
@@ -285,6 +292,8 @@ class Segment:
                 self.floor = max(self.floor, floor)
         at, whole = RECORDS_START, 0
         while at + ENVELOPE_BYTES < len(file.data):
+            if self.closed_end is not None and self.base + len(self.leaves) >= self.closed_end:
+                break
             try:
                 leaf, floor, place, group = self.record(at)
             except Damaged:

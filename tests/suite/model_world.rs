@@ -201,8 +201,11 @@ pub struct World {
 impl World {
     pub fn new(setting: Setting) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let options =
-            Options::new().shards(setting.shards).durability(setting.durability).segment_bytes_max(1 << 20);
+        let options = Options::new()
+            .shards(setting.shards)
+            .durability(setting.durability)
+            .segment_bytes_max(1 << 20)
+            .checkpoint_bytes(4096);
         let store = if setting.on_disk {
             options.create_new(dir.path().join("0")).unwrap()
         } else {
@@ -482,7 +485,8 @@ impl World {
         }
         // The old handle holds the lock until it is dropped.
         self.store = Options::new().shards(1).in_memory().unwrap();
-        self.store = Options::new().durability(self.setting.durability).open(path).unwrap();
+        let options = Options::new().durability(self.setting.durability).checkpoint_bytes(4096);
+        self.store = options.open(path).unwrap();
         assert!(self.store.recovery().shards.is_empty(), "{:?}", self.store.recovery());
         self.verify_all();
     }
@@ -496,7 +500,8 @@ impl World {
         self.lives += 1;
         copy_of_killed(&from, &self.path());
         self.read_unrecovered();
-        self.store = Options::new().durability(self.setting.durability).open(self.path()).unwrap();
+        let options = Options::new().durability(self.setting.durability).checkpoint_bytes(4096);
+        self.store = options.open(self.path()).unwrap();
         assert!(!self.store.recovery().rolled_back(), "{:?}", self.store.recovery());
         self.verify_all();
     }
