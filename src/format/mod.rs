@@ -20,7 +20,7 @@ pub(crate) mod run;
 pub(crate) mod seeded;
 pub(crate) mod segment;
 
-/// The version that every file of this store format carries. A reader refuses a higher one.
+/// The version that files of this store format carry, but for the shards' manifests. A reader refuses a higher one.
 pub(crate) const FORMAT_VERSION: u32 = 1;
 
 /// Why bytes can't be what they should be. The caller knows file and offset.
@@ -28,8 +28,8 @@ pub(crate) const FORMAT_VERSION: u32 = 1;
 pub(crate) enum FormatError {
     #[error("{0}")]
     Damaged(&'static str),
-    #[error("written by format version {0}, newer than this program's {FORMAT_VERSION}")]
-    Newer(u32),
+    #[error("written by format version {found}, newer than this program's {known}")]
+    Newer { found: u32, known: u32 },
 }
 
 pub(crate) type FormatResult<T> = Result<T, FormatError>;
@@ -37,7 +37,7 @@ pub(crate) type FormatResult<T> = Result<T, FormatError>;
 /// A format error, told with the file and the place that the bytes came from.
 pub(crate) fn located(path: &Path, offset: u64) -> impl Fn(FormatError) -> Error {
     move |error| match error {
-        FormatError::Newer(_) => Error::at(ErrorKind::NewerFormat, path, error.to_string()),
+        FormatError::Newer { .. } => Error::at(ErrorKind::NewerFormat, path, error.to_string()),
         FormatError::Damaged(_) => Error::corruption(path, offset, error.to_string()),
     }
 }

@@ -92,9 +92,14 @@ impl Header {
 
 /// Refuses what a newer program wrote, and version 0, which nothing wrote.
 pub(crate) fn check_version(version: Option<u32>) -> FormatResult<()> {
+    check_version_to(version, FORMAT_VERSION).map(drop)
+}
+
+/// The version, if it is not newer than `known`.
+pub(crate) fn check_version_to(version: Option<u32>, known: u32) -> FormatResult<u32> {
     match version {
-        Some(1..=FORMAT_VERSION) => Ok(()),
-        Some(newer) if newer > FORMAT_VERSION => Err(FormatError::Newer(newer)),
+        Some(found) if found > known => Err(FormatError::Newer { found, known }),
+        Some(found @ 1..) => Ok(found),
         _ => Err(FormatError::Damaged("the format version is missing")),
     }
 }
@@ -289,7 +294,7 @@ mod tests {
     fn a_newer_version_is_named() {
         let mut bytes = header().encode();
         bytes[8] = 9;
-        assert_eq!(Header::decode(&bytes), Err(FormatError::Newer(9)));
+        assert_eq!(Header::decode(&bytes), Err(FormatError::Newer { found: 9, known: FORMAT_VERSION }));
     }
 
     #[test]

@@ -44,6 +44,7 @@ MEMBERS = [
     "message", "details",
 ]
 FORMAT_VERSION = 1
+SHARD_VERSION = 2
 RECORDS_START = 4096
 ENVELOPE_BYTES = 24
 NONE = 0xFFFF_FFFF_FFFF_FFFF
@@ -114,12 +115,13 @@ class File:
         if stored != actual:
             raise self.damaged(offset, f"the checksum of {what} does not match")
 
-    def check_head(self, magic):
+    def check_head(self, magic, newest=FORMAT_VERSION):
         if not self.data.startswith(magic):
             raise self.damaged(0, "another kind of file")
         version = self.take("I", 8)
-        if version != FORMAT_VERSION:
+        if not 1 <= version <= newest:
             raise self.damaged(8, f"format version {version}")
+        return version
 
 
 class Archive:
@@ -177,25 +179,25 @@ def align(offset, to):
 # -------------------------------------------------------------------------------------------------------------- manifests
 
 
-def manifest(path, magic):
+def manifest(path, magic, newest):
     file = File(path)
-    file.check_head(magic)
+    version = file.check_head(magic, newest)
     crc, length = file.take("IQ", 12)
     if length != len(file.data) - 32:
         raise file.damaged(16, "the manifest's length is not the file's")
     file.check(32, crc, crc32c(file.data[32:]), "the manifest")
-    return file, Archive(file, 32, length)
+    return file, Archive(file, 32, length), version
 
 
 def store_manifest(directory):
-    file, archive = manifest(os.path.join(directory, "STORE"), b"UTSTORE\0")
+    file, archive, _ = manifest(os.path.join(directory, "STORE"), b"UTSTORE\0", FORMAT_VERSION)
     at = archive.root(64)
     return {"id": file.part(at, 16), "name": archive.string(at + 16), "shards": file.take("H", at + 24)}
 
 
 def shard_manifest(directory, store_id, shard):
-    file, archive = manifest(os.path.join(directory, "MANIFEST"), b"UTSHARD\0")
-    at = archive.root(48)
+    file, archive, version = manifest(os.path.join(directory, "MANIFEST"), b"UTSHARD\0", SHARD_VERSION)
+    at = archive.root(48 if version == 1 else 64)
     if file.part(at, 16) != store_id or file.take("H", at + 16) != shard:
         raise file.damaged(at, "the manifest belongs to another shard or store")
     names = ("id", "generation", "salt", "file_bytes", "sealed")
