@@ -19,6 +19,10 @@ pub(crate) enum Bug {
     SyncErrorForgotten,
     /// What lies below the durable floor may be cut off.
     FloorIgnored,
+    /// Runs are removed before the manifest names the one that they were merged into.
+    MergedTooSoonRemoved,
+    /// A merged run is not synced.
+    MergedUnsynced,
 }
 
 thread_local! {

@@ -13,7 +13,7 @@ use super::view::{ShardView, Source};
 use super::{Context, Opened, Shard};
 use crate::error::{Error, Result};
 use crate::format::bytes::u64_at;
-use crate::format::manifest::Rollback;
+use crate::format::manifest::{Rollback, ShardManifest};
 use crate::format::record;
 use crate::format::segment::RECORDS_START;
 use crate::ids::ShardId;
@@ -52,7 +52,29 @@ struct Stop {
 ///
 /// Says also whether records above the durable floor were left out, which a recovery would make readable.
 pub(crate) fn open(context: &Context, dir: &Path, shard: ShardId, extent: Extent) -> Result<(Opened, bool)> {
-    let manifest = read_manifest(context, dir, shard)?;
+    let mut manifest = read_manifest(context, dir, shard)?;
+    loop {
+        let outcome = open_listed_by(context, dir, shard, extent, manifest.clone());
+        if outcome.is_ok() {
+            return outcome;
+        }
+        // The writer may have put other files in the place of some meanwhile, and removed these. It names the new ones first.
+        let now = read_manifest(context, dir, shard)?;
+        if now == manifest {
+            return outcome;
+        }
+        manifest = now;
+    }
+}
+
+/// Opens the shard that a manifest describes.
+fn open_listed_by(
+    context: &Context,
+    dir: &Path,
+    shard: ShardId,
+    extent: Extent,
+    manifest: ShardManifest,
+) -> Result<(Opened, bool)> {
     let sealed = open_sealed(context, dir, shard, &manifest, Repair::No)?;
     let unsealed: Vec<_> = manifest.segments.iter().filter(|entry| !entry.sealed).collect();
     let mut opened = Vec::new();
@@ -84,7 +106,7 @@ pub(crate) fn open(context: &Context, dir: &Path, shard: ShardId, extent: Extent
         }
     };
     let rollbacks: Arc<[Rollback]> = manifest.rollbacks.clone().into();
-    let mut view = ShardView { shard, segments: sealed.segments, sources: sealed.sources, rollbacks };
+    let mut view = ShardView { shard, segments: sealed.segments, sources: sealed.runs.sources, rollbacks };
     let mut users_total = sealed.users_total;
     let mut end = sealed.end;
     for (file, header) in opened {

@@ -7,6 +7,7 @@ pub(crate) mod commit;
 pub(crate) mod follow;
 mod group;
 pub(crate) mod maintain;
+pub(crate) mod merging;
 pub(crate) mod recovery;
 pub(crate) mod replay;
 pub(crate) mod sealed;
@@ -48,6 +49,8 @@ pub(crate) struct Context {
     pub(crate) write_ahead: bool,
     /// Readers see what is durable only.
     pub(crate) readers_wait: bool,
+    /// How many neighbouring index runs are merged into one.
+    pub(crate) merge_fan_out: usize,
     /// How many bytes of one shard may wait for a sync before its writers do.
     pub(crate) unsynced_bytes_max: u64,
     /// The published and durable tails, for other processes.
@@ -64,6 +67,8 @@ pub(crate) enum Job {
     Populate,
     /// Seal what was rolled over.
     Seal,
+    /// Merge index runs.
+    Merge,
 }
 
 /// Where a shard's jobs go.
@@ -104,6 +109,12 @@ pub(crate) struct Shard {
     pub(crate) frozen: Mutex<Vec<Frozen>>,
     /// Held while sealing, so that two threads don't seal the same segment.
     pub(crate) sealing: Mutex<()>,
+    /// Held while merging, so that two threads don't merge the same runs. Why nothing is merged any more, if damage was
+    /// met.
+    pub(crate) merging: Mutex<Option<Error>>,
+    /// How many merges were done, and how many bytes they have written.
+    pub(crate) merges: AtomicU64,
+    pub(crate) merged_bytes: AtomicU64,
     /// Segments that may hold records that are not synced, oldest first; the active one is always the last.
     pub(crate) unsynced: Mutex<Vec<Arc<Segment>>>,
     /// One past the last published sequence.
@@ -151,6 +162,9 @@ impl Shard {
             preparation_done: Condvar::new(),
             frozen: Mutex::new(opened.frozen),
             sealing: Mutex::new(()),
+            merging: Mutex::new(None),
+            merges: AtomicU64::new(0),
+            merged_bytes: AtomicU64::new(0),
             unsynced: Mutex::new(unsynced),
             published: CachePadded::new(CountTail::new(end)),
             durable: CachePadded::new(CountTail::new(opened.durable)),

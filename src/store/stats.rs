@@ -22,6 +22,12 @@ pub struct Stats {
     pub segments: u64,
     /// Index runs.
     pub runs: u64,
+    /// Merges of index runs that this process has done.
+    pub merges: u64,
+    /// Bytes of index runs that they have written.
+    pub merged_bytes: u64,
+    /// Bytes of index runs that are due to be merged: the work that the background is behind with.
+    pub merge_waiting_bytes: u64,
     /// The length of all files in bytes, with what is allocated ahead.
     pub bytes_on_disk: u64,
     /// How much of that is allocated for events to come.
@@ -104,6 +110,9 @@ impl Core {
             shards: self.manifest.shards,
             segments: 0,
             runs: 0,
+            merges: 0,
+            merged_bytes: 0,
+            merge_waiting_bytes: 0,
             bytes_on_disk: self.disk.used_bytes(&self.dir)?,
             bytes_ahead: 0,
             bytes_per_event: 0.0,
@@ -140,6 +149,9 @@ impl Core {
             stats.segments += view.segments.len() as u64;
             stats.bytes_ahead += shard.bytes_ahead(view);
             stats.unsynced_bytes += shard.unsynced_bytes();
+            stats.merges += shard.merges.load(Ordering::Relaxed);
+            stats.merged_bytes += shard.merged_bytes.load(Ordering::Relaxed);
+            stats.merge_waiting_bytes += shard.merge_waiting_bytes(view);
             stats.rollover_waits += shard.rollover_waits.load(Ordering::Relaxed);
             for segment in &view.segments {
                 stats.segment_memory_bytes += segment.memory_bytes() as u64;
