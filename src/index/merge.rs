@@ -136,16 +136,7 @@ impl<'r> Merge<'r> {
         directory.pad_to(header.directory_offset)?;
         let mut postings = Pages::new(file, header.postings.offset);
         let (mut scratch, mut unsynced) = (Vec::new(), 0);
-        let mut waiting = 0;
-        let mut tick = |written: u64| {
-            unsynced += written;
-            if unsynced >= SYNCED_BYTES {
-                unsynced = 0;
-                file.sync_data()?;
-            }
-            waiting += written;
-            Ok::<u64, Error>(std::mem::take(&mut waiting))
-        };
+        let mut told = 0;
         self.each_user(pace, |user| {
             filter.insert(user.fingerprint);
             let entry = DirectoryEntry {
@@ -160,7 +151,13 @@ impl<'r> Merge<'r> {
                 self.put_table(user, &mut scratch, &mut postings)?;
             }
             user.blocks(|block, times| postings.put(self.encode(&mut scratch, block, times)))?;
-            user.written = tick(directory.take_written() + postings.take_written())?;
+            user.written = directory.take_written() + postings.take_written();
+            told += user.written;
+            unsynced += user.written;
+            if unsynced >= SYNCED_BYTES {
+                unsynced = 0;
+                file.sync_data()?;
+            }
             Ok(())
         })?;
         // What the first walk has learned must be what the second one has done: a directory or a table would lead astray.
@@ -184,7 +181,7 @@ impl<'r> Merge<'r> {
             return Ok(made);
         }
         file.sync_data()?;
-        pace(waiting + checksums.len() as u64)?;
+        pace((header.checksums_offset + checksums.len() as u64).saturating_sub(told))?;
         Ok(made)
     }
 

@@ -4,6 +4,7 @@
 
 mod damage;
 mod memory;
+mod merge;
 mod run;
 mod tail;
 
