@@ -12,7 +12,7 @@ use super::builder::RunScope;
 use super::run::{Run, RunUser};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::posting::{
-    ACTION_CODE_OTHER, ACTION_CODE_OWN_FIRST, BLOCK_POSTINGS_MAX, Posting, SERVICE_CODE_NONE,
+    ACTION_CODE_OTHER, ACTION_CODE_OWN_FIRST, BLOCK_POSTINGS_MAX, NameMask, Posting, SERVICE_CODE_NONE,
     SERVICE_CODE_OTHER, TagMask, Tags, TimeRange, encode_block,
 };
 use crate::format::run::{
@@ -193,6 +193,7 @@ impl<'r> Merge<'r> {
             summaries.push(BlockSummary {
                 offset: u32::try_from(length).map_err(|_| contradiction())?,
                 first_index: u32::try_from(first_index).map_err(|_| contradiction())?,
+                names: block.iter().fold(NameMask::NONE, |names, posting| names.with(posting.tags)),
                 mask: TagMask(block.iter().fold(0, |mask, posting| mask | posting.tags.mask().0)),
                 times,
             });

@@ -7,7 +7,9 @@ use std::ops::ControlFlow;
 use super::{Shape, Slot, TailIndex, low_half, unpack_posting};
 use crate::error::Result;
 use crate::format::posting::{BLOCK_POSTINGS_MAX, Posting, TagMask, Tags};
-use crate::index::selection::Selection;
+#[cfg(test)]
+use crate::index::run::BLOCKS_READ;
+use crate::index::selection::{Selection, Verdict};
 use crate::index::{Block, Direction, Range, Sink, offer};
 use crate::io::chunked::Cell;
 
@@ -105,9 +107,12 @@ impl TailUser<'_> {
     ) -> Result<ControlFlow<()>> {
         let at = block as usize;
         let mask = mask_of(self.tail.blocks.get(at));
-        if !selection.may_match(mask) {
+        let times = if shape.timed { self.tail.block_times(at) } else { self.tail.times() };
+        if !selection.may_match(mask) || selection.judge_times(times) == Verdict::No {
             return Ok(ControlFlow::Continue(()));
         }
+        #[cfg(test)]
+        BLOCKS_READ.set(BLOCKS_READ.get() + 1);
         let mut postings = [Posting { ordinal: 0, tags: Tags(0) }; BLOCK_POSTINGS_MAX];
         let here = (self.count - shape.first_index).min(shape.postings) as usize;
         let cells = self.tail.blocks.slice(at + shape.head_words(), here);
@@ -117,7 +122,7 @@ impl TailUser<'_> {
         let block = Block {
             postings: postings.get(..cells.len()).unwrap_or_default(),
             first_index: shape.first_index,
-            times: if shape.timed { self.tail.block_times(at) } else { self.tail.times() },
+            times,
         };
         offer(&block, range, selection, self.tail.base, self.count_before(), sink)
     }

@@ -5,6 +5,7 @@
 mod damage;
 mod memory;
 mod merge;
+mod rare;
 mod run;
 mod tail;
 
