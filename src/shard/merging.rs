@@ -242,7 +242,7 @@ mod tests {
     fn a_run_that_would_get_too_large_is_not_made() {
         let huge = RUN_RECORDS_MAX / 3;
         let pieces: Vec<Piece> =
-            (0..20).map(|n| Piece { level: 3, base: n * huge, end: (n + 1) * huge }).collect();
+            (0..20).map(|n: u64| Piece { level: 3, base: n * huge, end: (n + 1) * huge }).collect();
         assert_eq!(due(&pieces, 4), None);
         assert_eq!(due(&pieces, 3), Some(0..3));
         let beyond =

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use usertrail::{Action, Details, ErrorKind, NewEvent, Options, Order, Service, Store};
+use usertrail::{Action, Category, Details, ErrorKind, Level, NewEvent, Options, Order, Service, Store};
 
 use crate::fixture::{copy_tree, user, whole_log};
 
@@ -22,6 +22,8 @@ fn fill(store: &Store, from: usize, segments: usize) {
     for n in from..from + segments * 50 {
         let nobodys = n / 50 % 4 == 3;
         let builder = NewEvent::builder(Action::new(format!("own.action_{}", n % 7)).unwrap())
+            .category(Category::System)
+            .level(Level::Info)
             .service(Service::new(format!("service-{}", n % 5)).unwrap())
             .details(Details::from_value(&serde_json::json!({ "place": n, "long": long })).unwrap());
         let builder = if nobodys { builder } else { builder.user(user(&format!("user {}", n % USERS))) };
@@ -147,8 +149,11 @@ fn a_run_of_other_segments_is_refused() {
     options().open(&dirs[0]).unwrap().close().unwrap();
     copy_tree(&dirs[0], &dirs[1]).unwrap();
     for dir in &dirs {
-        let store = options().open(dir).unwrap();
+        // All that is merged is there before anything is: so the same is chosen in both.
+        let store = options().merge_fan_out(64).open(dir).unwrap();
         fill(&store, 0, 9);
+        store.close().unwrap();
+        let store = options().open(dir).unwrap();
         store.maintain().unwrap();
         store.close().unwrap();
     }
