@@ -128,8 +128,8 @@ impl<'r> Merge<'r> {
             .map_err(|_| Error::new(ErrorKind::InvalidOption, "the dictionaries can't be archived"))?;
         let mut header = self.layout(archive.len() as u64);
         let pages = header.checksums_offset / PAGE_BYTES as u64 - 1;
-        let made = make(header.checksums_offset + pages * 4)?;
-        let file: &dyn DiskFile = &*made;
+        let target = make(header.checksums_offset + pages * 4)?;
+        let file: &dyn DiskFile = &*target;
         let mut filter = Filter::new(header.filter.bytes);
         let directory_page = header.directory_offset / PAGE_BYTES as u64 * PAGE_BYTES as u64;
         let mut directory = Pages::new(file, directory_page);
@@ -178,11 +178,11 @@ impl<'r> Merge<'r> {
         file.write_all_at(0, &header.encode())?;
         #[cfg(test)]
         if has(Bug::MergedUnsynced) {
-            return Ok(made);
+            return Ok(target);
         }
         file.sync_data()?;
         pace((header.checksums_offset + checksums.len() as u64).saturating_sub(told))?;
-        Ok(made)
+        Ok(target)
     }
 
     /// Writes what stands before the blocks of a user with several.

@@ -166,9 +166,9 @@ impl Shard {
                 Source::Run(run) => covered.contains(&run.header().base),
                 Source::Tail(..) => false,
             };
-            let place = view.sources.iter().position(is_input).unwrap_or_default();
+            let first = view.sources.iter().position(is_input).unwrap_or_default();
             view.sources.retain(|source| !is_input(source));
-            view.sources.insert(place.min(view.sources.len()), Source::Run(merged));
+            view.sources.insert(first.min(view.sources.len()), Source::Run(merged));
         });
         self.remove_runs(inputs);
         Ok(())
@@ -245,8 +245,11 @@ mod tests {
             (0..20).map(|n: u64| Piece { level: 3, base: n * huge, end: (n + 1) * huge }).collect();
         assert_eq!(due(&pieces, 4), None);
         assert_eq!(due(&pieces, 3), Some(0..3));
-        let beyond =
-            |n| Piece { level: 0, base: n * 2 * RUN_RECORDS_MAX, end: (2 * n + 1) * RUN_RECORDS_MAX + 1 };
+        let beyond = |n: u64| Piece {
+            level: 0,
+            base: n * 2 * RUN_RECORDS_MAX,
+            end: (2 * n + 1) * RUN_RECORDS_MAX + 1,
+        };
         assert_eq!(due(&[beyond(0), beyond(1), beyond(2)], 2), None);
     }
 
