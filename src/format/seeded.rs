@@ -23,6 +23,10 @@ pub(crate) enum Bug {
     MergedTooSoonRemoved,
     /// A merged run is not synced.
     MergedUnsynced,
+    /// Opening forgets the segments that the manifest doesn't list yet.
+    UnlistedForgotten,
+    /// Records are told to be durable whose segment's name is not.
+    NameNotSynced,
 }
 
 thread_local! {

@@ -341,7 +341,7 @@ impl RunUser<'_> {
         &self,
         range: Range,
         selection: &Selection,
-        sink: &mut Sink<'_>,
+        sink: &mut (impl Sink + ?Sized),
     ) -> Result<ControlFlow<()>> {
         let to = range.to.min(self.entry.count);
         if range.from >= to {
@@ -423,7 +423,7 @@ impl Blocks<'_> {
         number: usize,
         range: Range,
         (selection, names): (&Selection, NameMask),
-        sink: &mut Sink<'_>,
+        sink: &mut (impl Sink + ?Sized),
     ) -> Result<ControlFlow<()>> {
         let mut first_index = 0;
         if self.have_table() {
@@ -436,7 +436,13 @@ impl Blocks<'_> {
             first_index = summary.first_index;
         }
         let decoded = self.decode(number)?;
-        let block = Block { postings: decoded.postings(), first_index, times: decoded.times };
+        let postings = decoded.postings();
+        let block = Block {
+            posting: |place: usize| postings[place],
+            count: postings.len(),
+            first_index,
+            times: decoded.times,
+        };
         let RunUser { run, entry, .. } = self.user;
         offer(&block, range, selection, run.header.base, entry.count_before, sink)
     }

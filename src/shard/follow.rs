@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use super::next_segment::add_unlisted;
 use super::recovery::{Repair, open_listed, open_sealed, read_manifest};
 use super::replay::replay;
 use super::view::{ShardView, Source};
@@ -82,8 +83,9 @@ fn open_listed_by(
     dir: &Path,
     shard: ShardId,
     extent: Extent,
-    manifest: ShardManifest,
+    mut manifest: ShardManifest,
 ) -> Result<(Opened, bool)> {
+    add_unlisted(context, dir, shard, &mut manifest)?;
     let sealed = open_sealed(context, dir, shard, &manifest, Repair::No)?;
     let unsealed: Vec<_> = manifest.segments.iter().filter(|entry| !entry.sealed).collect();
     let mut opened = Vec::new();

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::maintain::MANIFEST_NAME;
+use super::next_segment::add_unlisted;
 use super::replay::replay;
 use super::sealed::{Runs, open_runs, remake_footer};
 use super::view::{ShardView, Source};
@@ -101,8 +102,9 @@ pub(crate) fn open(
     repair: Repair,
 ) -> Result<(Opened, ShardRecovery)> {
     let mut manifest = read_manifest(context, dir, shard)?;
+    let unlisted = add_unlisted(context, dir, shard, &mut manifest)?;
     remove_orphans(context, dir, &manifest)?;
-    let opening = Opening { context, dir, shard, repair };
+    let opening = Opening { context, dir, shard, repair, unlisted };
     let sealed = open_sealed(context, dir, shard, &manifest, repair)?;
     if !sealed.runs.given_up.is_empty() {
         // The segments' own runs are there again, durable.
@@ -158,6 +160,8 @@ struct Opening<'c> {
     dir: &'c Path,
     shard: ShardId,
     repair: Repair,
+    /// The manifest on disk doesn't list all segments.
+    unlisted: bool,
 }
 
 /// Opens a segment's file and checks that it is the one that the manifest means.
@@ -305,7 +309,7 @@ impl Opening<'_> {
         if !decision.clean {
             self.begin_epoch(manifest, decision);
         }
-        if !decision.clean || manifest.segments.len() < before {
+        if !decision.clean || self.unlisted || manifest.segments.len() < before {
             self.write_manifest(manifest)?;
             remove_orphans(self.context, self.dir, manifest)?;
         }

@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 
 use super::{Shape, Slot, TailIndex, low_half, unpack_posting};
 use crate::error::Result;
-use crate::format::posting::{BLOCK_POSTINGS_MAX, Posting, TagMask, Tags};
+use crate::format::posting::{Posting, TagMask};
 #[cfg(test)]
 use crate::index::run::BLOCKS_READ;
 use crate::index::selection::{Selection, Verdict};
@@ -38,7 +38,7 @@ impl TailUser<'_> {
         &self,
         range: Range,
         selection: &Selection,
-        sink: &mut Sink<'_>,
+        sink: &mut (impl Sink + ?Sized),
     ) -> Result<ControlFlow<()>> {
         match range.direction {
             Direction::NewestFirst => {
@@ -90,10 +90,10 @@ impl TailUser<'_> {
         &self,
         range: Range,
         selection: &Selection,
-        sink: &mut Sink<'_>,
+        sink: &mut (impl Sink + ?Sized),
     ) -> Result<ControlFlow<()>> {
-        let postings = [unpack_posting(self.tail.slot_word(self.slot, 2))];
-        let block = Block { postings: &postings, first_index: 0, times: self.tail.times() };
+        let posting = |_| unpack_posting(self.tail.slot_word(self.slot, 2));
+        let block = Block { posting, count: 1, first_index: 0, times: self.tail.times() };
         offer(&block, range, selection, self.tail.base, self.count_before(), sink)
     }
 
@@ -103,7 +103,7 @@ impl TailUser<'_> {
         shape: Shape,
         range: Range,
         selection: &Selection,
-        sink: &mut Sink<'_>,
+        sink: &mut (impl Sink + ?Sized),
     ) -> Result<ControlFlow<()>> {
         let at = block as usize;
         let mask = mask_of(self.tail.blocks.get(at));
@@ -113,14 +113,11 @@ impl TailUser<'_> {
         }
         #[cfg(test)]
         BLOCKS_READ.set(BLOCKS_READ.get() + 1);
-        let mut postings = [Posting { ordinal: 0, tags: Tags(0) }; BLOCK_POSTINGS_MAX];
         let here = (self.count - shape.first_index).min(shape.postings) as usize;
         let cells = self.tail.blocks.slice(at + shape.head_words(), here);
-        for (posting, cell) in postings.iter_mut().zip(cells) {
-            *posting = unpack_posting(cell.get());
-        }
         let block = Block {
-            postings: postings.get(..cells.len()).unwrap_or_default(),
+            posting: |place: usize| unpack_posting(cells[place].get()),
+            count: cells.len(),
             first_index: shape.first_index,
             times,
         };

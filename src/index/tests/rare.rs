@@ -41,7 +41,9 @@ fn rare() -> [Wanted; 6] {
 }
 
 /// How many blocks a walk has looked into, and how many postings it has found.
-fn cost(walk: impl FnOnce(&mut Sink<'_>) -> Result<ControlFlow<()>>) -> (usize, usize) {
+fn cost(
+    walk: impl FnOnce(&mut dyn FnMut(Candidate) -> Result<ControlFlow<()>>) -> Result<ControlFlow<()>>,
+) -> (usize, usize) {
     let before = BLOCKS_READ.get();
     let found = gather(usize::MAX, walk).unwrap().len();
     (BLOCKS_READ.get() - before, found)
