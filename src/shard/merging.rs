@@ -258,8 +258,9 @@ mod tests {
         fn there_are_few_runs_however_many_segments_there_were(segments in 1_usize..2000, fan_out in 2_usize..17) {
             let mut levels: Vec<u32> = Vec::new();
             let mut written = 0;
-            for _ in 0..segments {
-                levels.push(0);
+            for segment in 0..segments {
+                levels.insert(levels.len(), 0);
+                prop_assert!(levels.len() <= segment + 1);
                 while let Some(chosen) = due(&pieces(&levels), fan_out) {
                     prop_assert!(chosen.len() >= fan_out);
                     let level = 1 + levels[chosen.clone()].iter().max().unwrap();

@@ -65,7 +65,7 @@ fn part_of(list: &List, number: usize, part: std::ops::Range<usize>) -> Option<R
             .iter()
             .map(|Listed { ordinal, entry }| {
                 let (service, action) = code(&dictionaries, entry.service, entry.action);
-                posting(*ordinal as usize - part.start, &Entry { service, action, ..*entry })
+                posting(*ordinal as usize - part.start, &Entry { action, service, ..*entry })
             })
             .collect();
         let times: Vec<i64> = listed.iter().map(|listed| listed.entry.at).collect();
@@ -165,6 +165,9 @@ proptest! {
     }
 }
 
+/// How many names each part has in the test of a full dictionary.
+const EACH: usize = 2_500;
+
 fn plain(at: usize) -> Entry {
     let at = i64::try_from(at).unwrap() * 1_000;
     Entry { level: 0, category: 0, status: 0, action: 1, service: 0, at }
@@ -204,7 +207,6 @@ fn the_times_of_blocks_stay_exact() {
 #[test]
 fn a_dictionary_that_overflows_makes_records_be_asked() {
     let service = |n: usize| format!("service-{n:05}");
-    const EACH: usize = 2_500;
     let part = |number: usize| {
         let mut builder = RunBuilder::new(scope(BASE + (number * EACH) as u64, EACH as u64, 0), 1);
         let postings: Vec<Posting> = (0..EACH)
