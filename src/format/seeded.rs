@@ -21,6 +21,10 @@ pub(crate) enum Bug {
     FloorIgnored,
     /// An index checkpoint covers records that are not durable yet.
     CheckpointAhead,
+    /// Runs are removed before the manifest names the one that they were merged into.
+    MergedTooSoonRemoved,
+    /// A merged run is not synced.
+    MergedUnsynced,
     /// Opening forgets the segments that the manifest doesn't list yet.
     UnlistedForgotten,
     /// Records are told to be durable whose segment's name is not.

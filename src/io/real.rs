@@ -246,6 +246,12 @@ fn map_whole(file: &File, path: &Path, bytes: u64, access: Access) -> Result<Mma
     .map_err(|source| Error::io("map", path, source))
 }
 
+/// Lets other threads go before this one, where the system knows that of single threads. Best effort.
+pub(crate) fn lower_thread_priority() {
+    #[cfg(target_os = "linux")]
+    let _ = rustix::process::setpriority_process(None, 10);
+}
+
 #[derive(Debug)]
 struct RealLock {
     _file: Option<File>,

@@ -15,7 +15,7 @@ use super::view::{ShardView, Source};
 use super::{Context, Opened, Shard};
 use crate::error::{Error, Result};
 use crate::format::bytes::u64_at;
-use crate::format::manifest::{ClosedEntry, Rollback};
+use crate::format::manifest::{ClosedEntry, Rollback, ShardManifest};
 use crate::format::record;
 use crate::format::segment::{Header, RECORDS_START};
 use crate::ids::ShardId;
@@ -54,7 +54,38 @@ struct Stop {
 ///
 /// Says also whether records above the durable floor were left out, which a recovery would make readable.
 pub(crate) fn open(context: &Context, dir: &Path, shard: ShardId, extent: Extent) -> Result<(Opened, bool)> {
-    let mut manifest = read_manifest(context, dir, shard)?;
+    let manifest = || read_manifest(context, dir, shard);
+    while_it_holds(manifest, |manifest| open_listed_by(context, dir, shard, extent, manifest))
+}
+
+/// Opens what a manifest names. The writer may have put other files in the place of some meanwhile, and removed these: it
+/// names the new ones first, so a failure counts only if the manifest is still the one that it came of.
+fn while_it_holds<T>(
+    read: impl Fn() -> Result<ShardManifest>,
+    open: impl Fn(ShardManifest) -> Result<T>,
+) -> Result<T> {
+    let mut manifest = read()?;
+    loop {
+        let outcome = open(manifest.clone());
+        if outcome.is_ok() {
+            return outcome;
+        }
+        let now = read()?;
+        if now == manifest {
+            return outcome;
+        }
+        manifest = now;
+    }
+}
+
+/// Opens the shard that a manifest describes.
+fn open_listed_by(
+    context: &Context,
+    dir: &Path,
+    shard: ShardId,
+    extent: Extent,
+    mut manifest: ShardManifest,
+) -> Result<(Opened, bool)> {
     add_unlisted(context, dir, shard, &mut manifest)?;
     let sealed = open_sealed(context, dir, shard, &manifest, Repair::No)?;
     let unsealed: Vec<_> = manifest.segments.iter().filter(|entry| !entry.sealed).collect();
@@ -90,7 +121,7 @@ pub(crate) fn open(context: &Context, dir: &Path, shard: ShardId, extent: Extent
         }
     };
     let rollbacks: Arc<[Rollback]> = manifest.rollbacks.clone().into();
-    let mut view = ShardView { shard, segments: sealed.segments, sources: sealed.sources, rollbacks };
+    let mut view = ShardView { shard, segments: sealed.segments, sources: sealed.runs.sources, rollbacks };
     let mut users_total = sealed.users_total;
     let mut end = sealed.end;
     for (file, header) in opened {
@@ -252,5 +283,35 @@ impl Shard {
         self.users_total.store(opened.users_total, Ordering::Relaxed);
         self.change_view(|view| *view = opened.view);
         self.follow_to(end);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+    use crate::error::ErrorKind;
+
+    #[test]
+    fn a_file_that_vanished_is_looked_for_in_the_next_manifest() {
+        let written = Cell::new(0);
+        let read = || Ok(ShardManifest { next_segment: written.get(), ..ShardManifest::default() });
+        // While the reader opens what the manifest names, the writer writes three more.
+        let opened = while_it_holds(read, |manifest| {
+            written.set((written.get() + 1).min(3));
+            match manifest.next_segment {
+                3 => Ok(3),
+                older => Err(Error::corruption(Path::new("a.run"), older, "missing")),
+            }
+        });
+        assert_eq!(opened.unwrap(), 3);
+        // Damage is damage, in a manifest that stays.
+        let attempts = Cell::new(0);
+        let refused = while_it_holds(read, |_| {
+            attempts.set(attempts.get() + 1);
+            Err::<(), _>(Error::corruption(Path::new("a.run"), 0, "damaged"))
+        });
+        assert_eq!((refused.unwrap_err().kind(), attempts.get()), (ErrorKind::Corruption, 1));
     }
 }

@@ -42,6 +42,7 @@ impl Shard {
                 }
                 Ok(())
             }
+            Job::Merge => self.merge_due(&mut |_| Ok(())),
         }
     }
 

@@ -8,6 +8,7 @@ pub(crate) mod commit;
 pub(crate) mod follow;
 mod group;
 pub(crate) mod maintain;
+pub(crate) mod merging;
 pub(crate) mod next_segment;
 pub(crate) mod pace;
 pub(crate) mod recovery;
@@ -51,6 +52,8 @@ pub(crate) struct Context {
     pub(crate) write_ahead: bool,
     /// Readers see what is durable only.
     pub(crate) readers_wait: bool,
+    /// How many neighbouring index runs are merged into one.
+    pub(crate) merge_fan_out: usize,
     /// How many bytes of one shard may wait for a sync before its writers do.
     pub(crate) unsynced_bytes_max: u64,
     /// After how many bytes of log an index checkpoint is written.
@@ -71,6 +74,8 @@ pub(crate) enum Job {
     Seal,
     /// Write an index checkpoint.
     Checkpoint,
+    /// Merge index runs.
+    Merge,
 }
 
 /// Where a shard's jobs go.
@@ -117,6 +122,12 @@ pub(crate) struct Shard {
     pub(crate) sealing: Mutex<()>,
     /// Held while an index checkpoint is written.
     checkpointing: Mutex<()>,
+    /// Held while merging, so that two threads don't merge the same runs. Why nothing is merged any more, if damage was
+    /// met.
+    pub(crate) merging: Mutex<Option<Error>>,
+    /// How many merges were done, and how many bytes they have written.
+    pub(crate) merges: AtomicU64,
+    pub(crate) merged_bytes: AtomicU64,
     /// Segments that may hold records that are not synced, oldest first; the active one is always the last.
     pub(crate) unsynced: Mutex<Vec<Arc<Segment>>>,
     /// One past the last published sequence.
@@ -168,6 +179,9 @@ impl Shard {
             frozen: Mutex::new(opened.frozen),
             sealing: Mutex::new(()),
             checkpointing: Mutex::new(()),
+            merging: Mutex::new(None),
+            merges: AtomicU64::new(0),
+            merged_bytes: AtomicU64::new(0),
             unsynced: Mutex::new(unsynced),
             published: CachePadded::new(CountTail::new(end)),
             durable: CachePadded::new(CountTail::new(opened.durable)),

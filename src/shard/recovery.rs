@@ -17,7 +17,7 @@ use super::checkpoint::{self, Known};
 use super::maintain::MANIFEST_NAME;
 use super::next_segment::add_unlisted;
 use super::replay::{Replayed, replay};
-use super::sealed::{open_run, remake_footer, remake_run};
+use super::sealed::{Runs, open_runs, remake_footer};
 use super::view::{ShardView, Source};
 use super::writer::Writer;
 use super::{Context, Frozen, Opened};
@@ -119,6 +119,12 @@ pub(crate) fn open(
     remove_orphans(context, dir, &manifest)?;
     let opening = Opening { context, dir, shard, repair, unlisted };
     let sealed = open_sealed(context, dir, shard, &manifest, repair)?;
+    if !sealed.runs.given_up.is_empty() {
+        // The segments' own runs are there again, durable.
+        manifest.runs.retain(|entry| !sealed.runs.given_up.contains(entry));
+        opening.write_manifest(&manifest)?;
+        remove_orphans(context, dir, &manifest)?;
+    }
     let mut found = opening.scan_unsealed(&manifest, sealed.end)?;
     let decision = opening.decide(&manifest, &found, sealed.end)?;
     let report = opening.settle(&mut manifest, &mut found, &decision)?;
@@ -130,7 +136,7 @@ pub(crate) fn open(
 #[derive(Default)]
 pub(crate) struct Sealed {
     pub(crate) segments: Vec<Arc<Segment>>,
-    pub(crate) sources: Vec<Source>,
+    pub(super) runs: Runs,
     pub(crate) end: u64,
     pub(crate) users_total: u64,
     pub(crate) last_recorded_at: i64,
@@ -140,26 +146,29 @@ pub(crate) struct Sealed {
 fn remove_orphans(context: &Context, dir: &Path, manifest: &ShardManifest) -> Result<()> {
     for name in context.disk.list(dir)? {
         let path = dir.join(&name);
-        let listed = |suffix: &str| {
-            let id = name.strip_suffix(suffix).and_then(|id| id.parse::<u64>().ok());
-            id.map(|id| {
-                let wanted = |entry: &SegmentEntry| match suffix {
-                    ".run" => entry.sealed,
-                    ".ckpt" => !entry.sealed,
-                    _ => true,
-                };
-                manifest.segments.iter().any(|entry| entry.id == id && wanted(entry))
-            })
-        };
-        let orphan = name.ends_with(TEMPORARY_SUFFIX)
-            || listed(".log") == Some(false)
-            || listed(".run") == Some(false)
-            || listed(".ckpt") == Some(false);
-        if orphan {
+        if is_orphan(&name, manifest) {
             context.disk.remove(&path)?;
         }
     }
     Ok(())
+}
+
+fn is_orphan(name: &str, manifest: &ShardManifest) -> bool {
+    let number = |text: &str| text.parse::<u64>().ok();
+    let segment = |id| manifest.segments.iter().find(|entry| entry.id == id);
+    if let Some(id) = name.strip_suffix(".log").and_then(number) {
+        return segment(id).is_none();
+    }
+    if let Some(id) = name.strip_suffix(".ckpt").and_then(number) {
+        return segment(id).is_none_or(|entry| entry.sealed);
+    }
+    let Some(run) = name.strip_suffix(".run") else { return name.ends_with(TEMPORARY_SUFFIX) };
+    if let Some(id) = number(run) {
+        let merged = manifest.runs.iter().any(|entry| (entry.first..=entry.last).contains(&id));
+        return merged || segment(id).is_none_or(|entry| !entry.sealed);
+    }
+    let covers = run.split_once('-').and_then(|(first, last)| number(first).zip(number(last)));
+    covers.is_some_and(|covers| !manifest.runs.iter().any(|entry| (entry.first, entry.last) == covers))
 }
 
 struct Opening<'c> {
@@ -230,18 +239,12 @@ pub(crate) fn open_sealed(
         }
         let map = map_file(&file, file.len(), Access::Read)?;
         let segment = Arc::new(Segment::sealed(file, map, header, footer));
-        let run = match open_run(context, dir, &segment, repair) {
-            Err(error) if repair == Repair::RollBack && error.kind() == ErrorKind::Corruption => {
-                remake_run(context, dir, &segment)?
-            }
-            run => run?,
-        };
-        sealed.sources.extend(run.map(Source::Run));
         sealed.end = segment.end();
         sealed.users_total = footer.users_total;
         sealed.last_recorded_at = footer.recorded_max_micros;
         sealed.segments.push(segment);
     }
+    sealed.runs = open_runs(context, dir, &sealed.segments, &manifest.runs, repair)?;
     Ok(sealed)
 }
 
@@ -441,8 +444,8 @@ impl Opening<'_> {
         mut found: Vec<Found>,
         end: u64,
     ) -> Result<Opened> {
-        let Sealed { mut segments, mut sources, end: sealed_end, mut users_total, mut last_recorded_at } =
-            sealed;
+        let Sealed { mut segments, runs, end: sealed_end, mut users_total, mut last_recorded_at } = sealed;
+        let mut sources = runs.sources;
         let mut tails = Vec::new();
         let mut base = sealed_end;
         for entry in manifest.segments.iter().filter(|entry| !entry.sealed) {

@@ -162,6 +162,7 @@ fn context(
         segment_bytes_max: manifest.segment_bytes_max,
         write_ahead: durability(options, manifest).waits(),
         readers_wait: access == Access::Write && durability(options, manifest).waits(),
+        merge_fan_out: options.merge_fan_out,
         unsynced_bytes_max: options.unsynced_bytes_max / u64::from(manifest.shards),
         checkpoint_bytes: options.checkpoint_bytes,
         live,

@@ -8,6 +8,7 @@ use super::open::Host;
 use crate::error::{Error, ErrorKind, Result};
 use crate::io::real::RealDisk;
 use crate::segment::create::{SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN};
+use crate::shard::merging::MERGE_FAN_OUT;
 use crate::shard::recovery::Repair;
 
 /// When an append is acknowledged, and so what it survives.
@@ -54,6 +55,7 @@ pub struct Options {
     pub(super) unsynced_bytes_max: u64,
     pub(super) checkpoint_bytes: u64,
     pub(super) clock_jump_max: Duration,
+    pub(super) merge_fan_out: usize,
     pub(super) repair: Repair,
 }
 
@@ -76,6 +78,7 @@ impl Options {
             unsynced_bytes_max: 2 << 30,
             checkpoint_bytes: 16 << 20,
             clock_jump_max: Duration::from_mins(1),
+            merge_fan_out: MERGE_FAN_OUT,
             repair: Repair::No,
         }
     }
@@ -151,6 +154,17 @@ impl Options {
         self
     }
 
+    /// How many neighbouring index runs become one, from 2 to 64. Default 8.
+    ///
+    /// Each sealed segment has an index run of its own; they are merged in the background, so that a look-up meets less than
+    /// this many runs of each size. Fewer make look-ups faster and write more: every entry of the index, about 12 bytes an
+    /// event, is written again once for each power of this number that the shard's count of segments has reached.
+    #[must_use]
+    pub fn merge_fan_out(mut self, runs: usize) -> Self {
+        self.merge_fan_out = runs;
+        self
+    }
+
     /// Lets opening roll a segment back to its first bad record, also where that record was on stable storage.
     ///
     /// Without this such damage is refused. The damaged file is kept beside the new one, as `<name>.damaged-<generation>`;
@@ -219,6 +233,9 @@ impl Options {
         }
         if self.checkpoint_bytes == 0 {
             return invalid("checkpoint_bytes: must be at least 1".to_owned());
+        }
+        if !(2..=64).contains(&self.merge_fan_out) {
+            return invalid(format!("merging {} runs into one: must be from 2 to 64", self.merge_fan_out));
         }
         if self.unsynced_bytes_max < SEGMENT_BYTES_MIN {
             return invalid("unsynced_bytes_max: must be at least 1 MiB".to_owned());
