@@ -11,6 +11,7 @@ use crate::error::{Error, ErrorKind};
 pub(crate) mod bytes;
 pub(crate) mod cursor;
 pub(crate) mod event_id;
+pub(crate) mod heads;
 pub(crate) mod keys;
 pub(crate) mod manifest;
 pub(crate) mod posting;

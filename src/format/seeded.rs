@@ -19,6 +19,8 @@ pub(crate) enum Bug {
     SyncErrorForgotten,
     /// What lies below the durable floor may be cut off.
     FloorIgnored,
+    /// A head table says that it covers what was never synced.
+    HeadsNotSynced,
 }
 
 thread_local! {

@@ -84,7 +84,8 @@ pub(crate) fn open(context: &Context, dir: &Path, shard: ShardId, extent: Extent
         }
     };
     let rollbacks: Arc<[Rollback]> = manifest.rollbacks.clone().into();
-    let mut view = ShardView { shard, segments: sealed.segments, sources: sealed.sources, rollbacks };
+    let mut view =
+        ShardView { shard, segments: sealed.segments, sources: sealed.sources, rollbacks, heads: None };
     let mut users_total = sealed.users_total;
     let mut end = sealed.end;
     for (file, header) in opened {

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use super::memory::sealing_bytes;
 use super::sealed::write_run;
 use super::view::Source;
-use super::{Job, Shard};
+use super::{Frozen, Job, Shard};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::located;
 use crate::format::manifest::{SegmentEntry, ShardManifest};
@@ -56,6 +57,7 @@ impl Shard {
                 self.populate();
                 Ok(())
             }
+            Job::Heads => self.tend_heads(),
             Job::Seal => {
                 while !self.frozen.lock().is_empty() && !self.is_closed() {
                     self.seal_oldest()?;
@@ -120,7 +122,7 @@ impl Shard {
     #[cfg(feature = "async")]
     pub(crate) fn next_segment_is_ready(&self) -> bool {
         matches!(*self.preparation.lock(), Preparation::Ready(_))
-            && self.frozen.lock().len() < super::FROZEN_MAX
+            && !self.must_seal_before(self.context.shares.tail_bytes_max)
     }
 
     /// Creates and populates a new segment's file; durable, but not in the manifest yet.
@@ -134,7 +136,8 @@ impl Shard {
         // A shard's segments grow by doubling, so that a small store is small. By how many there are, not by their
         // numbers: each opening gives a new number to the file that is prepared and not used yet.
         let doubled = SEGMENT_BYTES_MIN << before.min(20);
-        let mut file_bytes = doubled.min(self.context.segment_bytes_max);
+        let wanted = self.segment_bytes_wanted.load(Ordering::Relaxed);
+        let mut file_bytes = doubled.min(self.context.segment_bytes_max).min(wanted);
         let (file, header) = loop {
             let header = Header {
                 store_id: self.context.store_id,
@@ -214,6 +217,13 @@ impl Shard {
     pub(crate) fn seal_oldest(&self) -> Result<()> {
         let _sealing = self.sealing.lock();
         let Some(frozen) = self.frozen.lock().first().cloned() else { return Ok(()) };
+        self.sealing_bytes.store(sealing_bytes(&frozen), Ordering::Relaxed);
+        let sealed = self.seal_frozen(&frozen);
+        self.sealing_bytes.store(0, Ordering::Relaxed);
+        sealed
+    }
+
+    fn seal_frozen(&self, frozen: &Frozen) -> Result<()> {
         let segment = &frozen.segment;
         let Sealing { footer, times, .. } = seal(segment, frozen.users_total).inspect_err(|error| {
             // Records may be among what the sync lost. A full disk can't be the cause: the space was allocated.
@@ -226,6 +236,7 @@ impl Shard {
         let run = write_run(&self.context, &self.dir, segment, &frozen.tail, &times)?;
         let id = segment.header().segment;
         self.mark_sealed(id)?;
+        self.fold_sealed(run.as_ref());
         let _ = segment.map().publish_up_to(segment.map().len());
         let sealed = Arc::new(segment.with_footer(footer));
         self.change_view(|view| {

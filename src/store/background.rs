@@ -30,6 +30,9 @@ impl Background for Inline {
     fn submit(&self, shard: &Arc<Shard>, job: Job) {
         // What fails here fails again where its result is needed, and is told there.
         let _ = shard.run(job);
+        if job == Job::Seal && shard.wants_heads() {
+            let _ = shard.run(Job::Heads);
+        }
     }
 
     fn commit_soon(&self) {}
@@ -43,6 +46,7 @@ pub(super) struct Workers {
     queues: Arc<Queues>,
     ahead: Receiver<Work>,
     sealing: Receiver<Work>,
+    heads: Receiver<Work>,
     ticks: Receiver<()>,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
@@ -52,13 +56,18 @@ pub(super) struct Workers {
 struct Queues {
     ahead: Mutex<Option<Sender<Work>>>,
     sealing: Mutex<Option<Sender<Work>>>,
+    heads: Mutex<Option<Sender<Work>>>,
     /// Room for one: a commit that is asked for twice is made once.
     ticks: Mutex<Option<Sender<()>>>,
 }
 
 impl Background for Queues {
     fn submit(&self, shard: &Arc<Shard>, job: Job) {
-        let queue = if job == Job::Seal { &self.sealing } else { &self.ahead };
+        let queue = match job {
+            Job::Seal => &self.sealing,
+            Job::Heads => &self.heads,
+            Job::Prepare | Job::Populate => &self.ahead,
+        };
         if let Some(queue) = &*queue.lock() {
             let _ = queue.send((Arc::clone(shard), job));
         }
@@ -76,13 +85,22 @@ impl Workers {
     pub(super) fn channels() -> Self {
         let (ahead, ahead_work) = unbounded();
         let (sealing, sealing_work) = unbounded();
+        let (heads, heads_work) = unbounded();
         let (ticks, ticked) = bounded(1);
         let queues = Arc::new(Queues {
             ahead: Mutex::new(Some(ahead)),
             sealing: Mutex::new(Some(sealing)),
+            heads: Mutex::new(Some(heads)),
             ticks: Mutex::new(Some(ticks)),
         });
-        Self { queues, ahead: ahead_work, sealing: sealing_work, ticks: ticked, threads: Mutex::default() }
+        Self {
+            queues,
+            ahead: ahead_work,
+            sealing: sealing_work,
+            heads: heads_work,
+            ticks: ticked,
+            threads: Mutex::default(),
+        }
     }
 
     pub(super) fn background(&self) -> Arc<dyn Background> {
@@ -101,6 +119,7 @@ impl Workers {
             threads.push(spawn_worker("usertrail-ahead", self.ahead.clone())?);
         }
         threads.push(spawn_worker("usertrail-seal", self.sealing.clone())?);
+        threads.push(spawn_worker("usertrail-heads", self.heads.clone())?);
         let ticker = Ticker {
             core: Arc::clone(core),
             clock_jump_max,
@@ -118,6 +137,7 @@ impl Workers {
     pub(super) fn stop(&self) {
         *self.queues.ahead.lock() = None;
         *self.queues.sealing.lock() = None;
+        *self.queues.heads.lock() = None;
         *self.queues.ticks.lock() = None;
         for thread in self.threads.lock().drain(..) {
             let _ = thread.join();
@@ -130,6 +150,7 @@ pub(super) fn start(core: &Core) {
     for shard in &*core.shards {
         core.background.submit(shard, Job::Prepare);
         core.background.submit(shard, Job::Seal);
+        core.background.submit(shard, Job::Heads);
     }
 }
 
@@ -185,6 +206,9 @@ impl Ticker {
                 // Sealing that failed for want of room is tried again.
                 if !shard.frozen.lock().is_empty() {
                     self.core.background.submit(shard, Job::Seal);
+                }
+                if shard.wants_heads() {
+                    self.core.background.submit(shard, Job::Heads);
                 }
             }
         }

@@ -26,7 +26,7 @@ pub use inspect::{RollbackNote, SegmentLayout, ShardLayout};
 pub use open::RecoveryReport;
 pub use options::{Durability, Options};
 pub use read::UserLogQuery;
-pub use stats::{ShardStats, Stats};
+pub use stats::{MemoryStats, ShardStats, Stats};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::keys::{IndexKey, route_hash};
@@ -80,6 +80,7 @@ pub(crate) struct Core {
     committer: Committer,
     background: Arc<dyn Background>,
     durability: Durability,
+    memory_budget: u64,
     access: Access,
     live: SharedWords,
     closed: AtomicBool,
@@ -180,15 +181,18 @@ impl Inner {
 
     fn close_writer(&self) -> Result<()> {
         let core = &self.core;
+        core.shards.iter().for_each(|shard| shard.set_leaving(true));
         if let Some(workers) = &self.workers {
             workers.stop();
         }
+        core.shards.iter().for_each(|shard| shard.set_leaving(false));
         let sealed = core.shards.iter().try_for_each(|shard| shard.run(crate::shard::Job::Seal));
         core.shards.iter().for_each(|shard| shard.close());
         let flushed = core.committer.flush();
         // A shard that failed is not marked; the others are.
         let marks = core.shards.iter().map(|shard| shard.mark_clean());
         let marked = marks.fold(flushed, Result::and);
+        core.shards.iter().for_each(|shard| shard.close_heads());
         // What waits to be sealed is sealed at the next opening; only damage or a full disk leads there.
         marked.and(sealed.or_else(|error| match error.kind() {
             ErrorKind::StorageFull => Ok(()),

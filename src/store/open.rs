@@ -22,6 +22,7 @@ use crate::io::mmap::SharedWords;
 use crate::io::{Access, Disk, LockGuard};
 use crate::shard::commit::Committer;
 use crate::shard::follow::{self, Extent};
+use crate::shard::memory::Shares;
 use crate::shard::recovery::{self, ShardRecovery};
 use crate::shard::{Background, Context, Opened, Shard, live_word};
 
@@ -141,8 +142,9 @@ fn context(
     key: &Arc<IndexKey>,
     live: SharedWords,
     access: Access,
-) -> Context {
-    Context {
+) -> Result<Context> {
+    let budget = options.memory_budget_or_default(manifest.shards)?;
+    Ok(Context {
         disk: Arc::clone(&host.disk),
         clock: Arc::clone(&host.clock),
         key: Arc::clone(key),
@@ -151,9 +153,10 @@ fn context(
         write_ahead: durability(options, manifest).waits(),
         readers_wait: access == Access::Write && durability(options, manifest).waits(),
         unsynced_bytes_max: options.unsynced_bytes_max / u64::from(manifest.shards),
+        shares: Shares::of(budget, manifest.shards),
         live,
         access,
-    }
+    })
 }
 
 fn durability(options: &Options, manifest: &StoreManifest) -> Durability {
@@ -171,7 +174,7 @@ fn open_locked(options: &Options, host: &Host, dir: PathBuf, lock: Box<dyn LockG
     let live = disk.shared_words(&dir.join(LIVE_NAME), live_words(&manifest), Access::Write)?;
     // Readers beside the writer before this one must look again.
     live.store(LIVE_SESSION, 0);
-    let context = context(options, host, &manifest, &key, live.clone(), Access::Write);
+    let context = context(options, host, &manifest, &key, live.clone(), Access::Write)?;
     let (shards, reports) = open_shards(&context, &dir, &manifest, options, host.threads)?;
     let session = u64::from_le_bytes(random()?) | 1;
     live.store(LIVE_READERS_WAIT, u64::from(context.readers_wait));
@@ -196,6 +199,7 @@ fn open_locked(options: &Options, host: &Host, dir: PathBuf, lock: Box<dyn LockG
             .map_or_else(|| Arc::new(Inline) as Arc<dyn Background>, Workers::background),
         shards,
         durability,
+        memory_budget: options.memory_budget_or_default(manifest.shards)?,
         access: Access::Write,
         live,
         closed: AtomicBool::new(false),
@@ -273,7 +277,7 @@ fn open_reader(options: &Options, host: &Host, dir: PathBuf) -> Result<Store> {
     let extent = |id| {
         if running && session != 0 { Extent::Published(tail_word(&live, id)) } else { Extent::Durable }
     };
-    let context = context(options, host, &manifest, &key, live.clone(), Access::Read);
+    let context = context(options, host, &manifest, &key, live.clone(), Access::Read)?;
     let mut shards = Vec::new();
     let mut needs_recovery = false;
     for number in 0..manifest.shards {
@@ -294,6 +298,7 @@ fn open_reader(options: &Options, host: &Host, dir: PathBuf) -> Result<Store> {
         background,
         shards,
         durability: durability(options, &manifest),
+        memory_budget: options.memory_budget_or_default(manifest.shards)?,
         access: Access::Read,
         live,
         closed: AtomicBool::new(false),
