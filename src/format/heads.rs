@@ -69,7 +69,7 @@ impl TableHeader {
 
     /// The most users that a table takes: four fifths of its entries.
     pub(crate) const fn users_max(&self) -> u64 {
-        self.lines * 2 / 5 * 4
+        self.lines * 8 / 5
     }
 
     /// The length of the file in bytes.
@@ -115,7 +115,9 @@ impl TableHeader {
         let shard = u16::try_from(words[4]).ok().filter(|_| sound);
         let shard = shard.ok_or(FormatError::Damaged("the head table contradicts itself"))?;
         let mut store_id = [0; 16];
-        for (place, byte) in store_id.iter_mut().zip([words[2], words[3]].iter().flat_map(|w| w.to_le_bytes())) {
+        for (place, byte) in
+            store_id.iter_mut().zip([words[2], words[3]].iter().flat_map(|w| w.to_le_bytes()))
+        {
             *place = byte;
         }
         Ok(Self { store_id, shard, lines: words[5], salt: words[6] })
@@ -167,12 +169,7 @@ impl TableState {
             && flags <= 1
             && zeros == [0, 0]
             && check == u64::from(check_of(fold(salt), &words[..5]));
-        intact.then_some(Self {
-            counter,
-            covers: Mark { end, salt: covers_salt },
-            users,
-            clean: flags == 1,
-        })
+        intact.then_some(Self { counter, covers: Mark { end, salt: covers_salt }, users, clean: flags == 1 })
     }
 }
 
@@ -264,7 +261,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const HEADER: TableHeader = TableHeader { store_id: *b"sixteen bytes id", shard: 3, lines: 640, salt: 77 };
+    const HEADER: TableHeader =
+        TableHeader { store_id: *b"sixteen bytes id", shard: 3, lines: 640, salt: 77 };
 
     /// Every bit of the words that `decode` is given makes it say something else.
     fn every_flip_is_seen<const N: usize, T>(words: [u64; N], decode: impl Fn(&[u64; N]) -> Option<T>) {
@@ -293,12 +291,7 @@ mod tests {
 
     #[test]
     fn a_state_comes_back_and_every_flipped_bit_is_seen() {
-        let state = TableState {
-            counter: 9,
-            covers: Mark { end: 1 << 40, salt: 5 },
-            users: 7,
-            clean: true,
-        };
+        let state = TableState { counter: 9, covers: Mark { end: 1 << 40, salt: 5 }, users: 7, clean: true };
         assert_eq!(TableState::decode(&state.encode(77), 77), Some(state));
         assert_eq!(TableState::decode(&state.encode(77), 78), None, "of another table");
         assert_eq!(TableState::decode(&[0; STATE_WORDS], 77), None);

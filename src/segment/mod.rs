@@ -197,7 +197,11 @@ impl Segment {
             Checked::Bits(bits) => size_of_val(&**bits),
             Checked::All => 0,
         };
-        SegmentMemory { offsets, checked, rescued: self.rescued.get().map_or(0, |rescued| rescued.bytes.len()) }
+        SegmentMemory {
+            offsets,
+            checked,
+            rescued: self.rescued.get().map_or(0, |rescued| rescued.bytes.len()),
+        }
     }
 
     /// Notes where record `ordinal` begins. The writer's; before the record is published.

@@ -122,7 +122,9 @@ impl Shard {
             table.is_damaged() || table.covers() < newest_end || is_checkpoint_due(&view, table)
         });
         // What failed is tried again when there is more to cover.
-        lacks && self.heads_failed_at.load(Ordering::Relaxed) < newest_end && self.building.try_lock().is_some()
+        lacks
+            && self.heads_failed_at.load(Ordering::Relaxed) < newest_end
+            && self.building.try_lock().is_some()
     }
 
     /// Where the newest run ends, if there is one.

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::maintain::{POPULATE_BYTES, Prepared};
+use super::memory::index_bytes;
 use super::replay::tags_of;
 use super::view::Source;
-use super::memory::index_bytes;
 use super::{Background, Frozen, Job, Shard};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Assigned, EventId, NewEvent, Timestamp, assign, encode_leaf, leaf_bytes};
@@ -130,11 +130,7 @@ impl Writer {
     }
 
     /// What the user had before: from the tail, else from what is older.
-    fn user_state(
-        shard: &Shard,
-        user: Fingerprint,
-        found: Option<(Slot, UserHead)>,
-    ) -> Result<UserState> {
+    fn user_state(shard: &Shard, user: Fingerprint, found: Option<(Slot, UserHead)>) -> Result<UserState> {
         let head = match found {
             Some((_, head)) => Some(head),
             None => shard.view.load().head_before_newest(user)?,
@@ -328,13 +324,15 @@ impl Shard {
                 shard.roll_over(writer)?;
             }
             // All that can fail comes before the first record: from here on the group is stored whole.
-            let mut state = user.map(|user| Writer::user_state(shard, user, writer.find(shard, user))).transpose()?;
+            let mut state =
+                user.map(|user| Writer::user_state(shard, user, writer.find(shard, user))).transpose()?;
             let now = writer.now(shard);
             let mut placed = Vec::with_capacity(events.len());
             for (index, event) in (0..count).zip(events) {
                 writer.encode(event);
                 placed.push(writer.stage(shard, event, state, now, (index, count))?);
-                state = user.map(|user| Writer::user_state(shard, user, writer.find(shard, user))).transpose()?;
+                state =
+                    user.map(|user| Writer::user_state(shard, user, writer.find(shard, user))).transpose()?;
             }
             writer.publish(shard);
             Ok(placed)

@@ -89,6 +89,8 @@ pub(super) fn create_new(options: &Options, host: &Host, dir: PathBuf) -> Result
 }
 
 fn create(options: &Options, host: &Host, dir: PathBuf) -> Result<Store> {
+    // Before anything is made: what can't be opened afterwards.
+    options.memory_budget_or_default(options.shards_or_default())?;
     let lock = create_files(options, host, &dir)?;
     open_locked(options, host, dir, lock)
 }

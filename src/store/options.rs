@@ -234,7 +234,9 @@ impl Options {
         match self.memory_budget {
             Some(bytes) if bytes < least => Err(Error::new(
                 ErrorKind::InvalidOption,
-                format!("a memory budget of {bytes} bytes: a store with {shards} shards needs at least {least}"),
+                format!(
+                    "a memory budget of {bytes} bytes: a store with {shards} shards needs at least {least}"
+                ),
             )),
             Some(bytes) => Ok(bytes),
             None => Ok(budget_default(shards)),

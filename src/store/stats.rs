@@ -84,8 +84,16 @@ pub struct MemoryStats {
 
 impl MemoryStats {
     fn add(&mut self, usage: &Usage) {
-        let Usage { active_index, frozen_indexes, record_offsets, checksum_marks, runs, sealing, rescued, .. } =
-            *usage;
+        let Usage {
+            active_index,
+            frozen_indexes,
+            record_offsets,
+            checksum_marks,
+            runs,
+            sealing,
+            rescued,
+            ..
+        } = *usage;
         self.active_index_bytes += active_index;
         self.frozen_index_bytes += frozen_indexes;
         self.record_offset_bytes += record_offsets;

@@ -6,5 +6,6 @@
 mod controls;
 mod creation;
 mod faults;
+mod heads;
 mod power;
 mod rig;
