@@ -197,7 +197,7 @@ pub(crate) enum Place {
 /// word 0, 1 fingerprint   2 count (48 bits), check (low 16)   3 last sequence (48 bits), check (high 16)
 /// ```
 ///
-/// The check is the crc32c of the four words without it, seeded with salt and line. `None` if a number is too large.
+/// The check is [`mixed`] of the four words without it, from salt and line. `None` if a number is too large.
 pub(crate) fn encode_place(entry: Option<&Entry>, salt: u64, line: u64) -> Option<[u64; ENTRY_WORDS]> {
     let mut words = [0; ENTRY_WORDS];
     if let Some(entry) = entry {
@@ -207,7 +207,7 @@ pub(crate) fn encode_place(entry: Option<&Entry>, salt: u64, line: u64) -> Optio
         [words[0], words[1]] = halves(&entry.user.0);
         (words[2], words[3]) = (entry.count, entry.last_sequence);
     }
-    let check = u64::from(check_of(seed(salt, line), &words));
+    let check = u64::from(mixed(salt, line, words));
     words[2] |= check << VALUE_BITS;
     words[3] |= check >> 16 << VALUE_BITS;
     Some(words)
@@ -219,7 +219,7 @@ pub(crate) fn decode_place(words: [u64; ENTRY_WORDS], salt: u64, line: u64) -> P
     let [first, second, count, last] = words;
     let check = count >> VALUE_BITS | last >> VALUE_BITS << 16;
     let (count, last_sequence) = (count & VALUE_MASK, last & VALUE_MASK);
-    if u64::from(check_of(seed(salt, line), &[first, second, count, last_sequence])) != check {
+    if u64::from(mixed(salt, line, [first, second, count, last_sequence])) != check {
         return Place::Damaged;
     }
     if count == 0 {
@@ -235,16 +235,27 @@ fn halves(bytes: &[u8; 16]) -> [u64; 2] {
     [u64_at(bytes, 0).unwrap_or_default(), u64_at(bytes, 8).unwrap_or_default()]
 }
 
-/// Another seed for every line of a table, and for the same line of every table.
+/// The check of an entry: `h = salt ^ line * M`; for each word `h ^= h >> 32`, then `h = (h ^ word) * M`; the high half of
+/// `h`. All modulo 2^64, with `M` = `0x9e3779b97f4a7c15`.
+///
+/// Each step can be undone, so that a word which differs makes a different `h`; that the half of it which is kept is the
+/// same has a chance of 2^-32. A tenth of the instructions of a checksum, at every look.
 #[inline]
-fn seed(salt: u64, line: u64) -> u32 {
-    fold((salt ^ line).wrapping_mul(0x9e37_79b9_7f4a_7c15))
+fn mixed(salt: u64, line: u64, words: [u64; ENTRY_WORDS]) -> u32 {
+    const M: u64 = 0x9e37_79b9_7f4a_7c15;
+    let mut h = salt ^ line.wrapping_mul(M);
+    for word in words {
+        h ^= h >> 32;
+        h = (h ^ word).wrapping_mul(M);
+    }
+    let [.., a, b, c, d] = h.to_le_bytes();
+    u32::from_le_bytes([a, b, c, d])
 }
 
 #[inline]
 fn fold(word: u64) -> u32 {
-    let [a, b, c, d, e, f, g, h] = word.to_le_bytes();
-    u32::from_le_bytes([a ^ e, b ^ f, c ^ g, d ^ h])
+    let [a, b, c, d, ..] = (word ^ word >> 32).to_le_bytes();
+    u32::from_le_bytes([a, b, c, d])
 }
 
 #[inline]

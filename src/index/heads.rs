@@ -361,11 +361,11 @@ impl HeadTable {
         if self.present.swap(true, Ordering::Relaxed) {
             return;
         }
-        let step = 1 << 20;
+        let piece = 1 << 20;
         let mut at = 0;
         while at < self.words.len() && !stop.load(Ordering::Relaxed) {
-            self.words.populate(at, step);
-            at += step;
+            self.words.populate(at, piece);
+            at += piece;
         }
     }
 }
