@@ -248,8 +248,7 @@ fn mixed(salt: u64, line: u64, words: [u64; ENTRY_WORDS]) -> u32 {
         h ^= h >> 32;
         h = (h ^ word).wrapping_mul(M);
     }
-    let [.., a, b, c, d] = h.to_le_bytes();
-    u32::from_le_bytes([a, b, c, d])
+    u32::try_from(h >> 32).unwrap_or_default()
 }
 
 #[inline]

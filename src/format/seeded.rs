@@ -21,6 +21,10 @@ pub(crate) enum Bug {
     FloorIgnored,
     /// A head table says that it covers what was never synced.
     HeadsNotSynced,
+    /// Opening forgets the segments that the manifest doesn't list yet.
+    UnlistedForgotten,
+    /// Records are told to be durable whose segment's name is not.
+    NameNotSynced,
 }
 
 thread_local! {

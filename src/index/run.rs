@@ -267,7 +267,7 @@ impl RunUser<'_> {
         &self,
         range: Range,
         selection: &Selection,
-        sink: &mut Sink<'_>,
+        sink: &mut (impl Sink + ?Sized),
     ) -> Result<ControlFlow<()>> {
         let to = range.to.min(self.entry.count);
         if range.from >= to {
@@ -292,7 +292,7 @@ impl RunUser<'_> {
         number: usize,
         range: Range,
         selection: &Selection,
-        sink: &mut Sink<'_>,
+        sink: &mut (impl Sink + ?Sized),
     ) -> Result<ControlFlow<()>> {
         let blocks = block_count(self.entry.count);
         let mut begin = 0;
@@ -316,7 +316,13 @@ impl RunUser<'_> {
         let decoded =
             DecodedBlock::decode(bytes, here as usize, self.run.header.time_base, self.run.header.records)
                 .map_err(located(&self.run.path, section + begin))?;
-        let block = Block { postings: decoded.postings(), first_index, times: decoded.times };
+        let postings = decoded.postings();
+        let block = Block {
+            posting: |place: usize| postings[place],
+            count: postings.len(),
+            first_index,
+            times: decoded.times,
+        };
         offer(&block, range, selection, self.run.header.base, self.entry.count_before, sink)
     }
 

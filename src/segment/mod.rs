@@ -11,6 +11,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use crossbeam_utils::CachePadded;
 use parking_lot::Mutex;
 
 use crate::error::{Error, ErrorKind, Result};
@@ -33,8 +34,8 @@ pub(crate) struct Segment {
     header: Header,
     /// The first record's shard sequence.
     base: u64,
-    /// How many records readers may see.
-    published: CountTail,
+    /// How many records readers may see. Alone on its lines: the writer stores here at every append.
+    published: CachePadded<CountTail>,
     offsets: Offsets,
     /// Which records' checksums were compared since the segment was opened.
     checked: Checked,
@@ -49,6 +50,9 @@ pub(crate) struct Segment {
 
 /// From how many bytes on pages are let go before a sync: below, the faults that bring them back cost more.
 const LET_GO_BYTES_MIN: usize = 256 << 10;
+
+/// How many lines of a record are asked for ahead: what most records have, but for the end of `details`.
+const LINES_ASKED: usize = 6;
 
 /// Where each record begins.
 #[derive(Debug)]
@@ -91,7 +95,7 @@ impl Segment {
             map,
             header,
             base,
-            published: CountTail::new(0),
+            published: CachePadded::new(CountTail::new(0)),
             offsets: Offsets::Growing(Chunked::new(records_max(&header))),
             checked: Checked::All,
             rescued: OnceLock::new(),
@@ -114,7 +118,7 @@ impl Segment {
             map,
             header,
             base: footer.base,
-            published: CountTail::new(footer.count),
+            published: CachePadded::new(CountTail::new(footer.count)),
             offsets: Offsets::Sealed(footer),
             checked: Checked::Bits((0..words).map(|_| AtomicU64::new(0)).collect()),
             rescued: OnceLock::new(),
@@ -131,7 +135,7 @@ impl Segment {
             map: Arc::clone(&self.map),
             header: self.header,
             base: self.base,
-            published: CountTail::new(footer.count),
+            published: CachePadded::new(CountTail::new(footer.count)),
             offsets: Offsets::Sealed(footer),
             checked: Checked::All,
             rescued: OnceLock::new(),
@@ -233,12 +237,12 @@ impl Segment {
         Some(offset as usize)
     }
 
-    /// Asks the processor for the record's first lines.
+    /// Asks the processor for the record's lines.
     #[inline]
     pub(crate) fn prefetch(&self, offset: usize) {
-        self.map.prefetch(offset);
-        self.map.prefetch(offset + 64);
-        self.map.prefetch(offset + 128);
+        for line in 0..LINES_ASKED {
+            self.map.prefetch(offset.wrapping_add(line * 64));
+        }
     }
 
     /// The leaf of the record `sequence`, intact.
@@ -260,6 +264,26 @@ impl Segment {
     /// The leaf of record `ordinal`, which begins at `offset`.
     #[inline]
     pub(crate) fn leaf_at(&self, ordinal: u64, offset: usize) -> Result<&[u8]> {
+        match self.known_leaf(ordinal, offset) {
+            Some(leaf) => Ok(leaf),
+            None => self.new_leaf(ordinal, offset),
+        }
+    }
+
+    /// The leaf, if its checksum was compared before and it is the one asked for: a few instructions, and no words for what
+    /// may be wrong.
+    #[inline]
+    fn known_leaf(&self, ordinal: u64, offset: usize) -> Option<&[u8]> {
+        if !self.is_checked(ordinal) {
+            return None;
+        }
+        let leaf = record::leaf(self.bytes_from(offset)?).ok()?;
+        (u64::from_le_bytes(*leaf.first_chunk()?) == self.base + ordinal).then_some(leaf)
+    }
+
+    /// The leaf, looked at closely; or what is wrong with it.
+    #[cold]
+    fn new_leaf(&self, ordinal: u64, offset: usize) -> Result<&[u8]> {
         let damaged = |message: &str| self.damaged(offset, ordinal, message);
         let bytes = self.bytes_from(offset).ok_or_else(|| damaged("the record's offset is out of range"))?;
         let leaf = if self.is_checked(ordinal) {
@@ -341,6 +365,11 @@ impl Segment {
         }
         self.let_go();
         self.file.sync_data().inspect_err(|error| *failure = Some(error.clone()))
+    }
+
+    /// The bytes that its published records take in the log.
+    pub(crate) fn record_bytes(&self) -> u64 {
+        (self.map.published() as u64).saturating_sub(RECORDS_START)
     }
 
     /// Before a large sync: lets go of the pages that are going to be written back.

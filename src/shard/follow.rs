@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use super::next_segment::add_unlisted;
 use super::recovery::{Repair, open_listed, open_sealed, read_manifest};
 use super::replay::replay;
 use super::view::{ShardView, Source};
@@ -52,7 +53,8 @@ struct Stop {
 ///
 /// Says also whether records above the durable floor were left out, which a recovery would make readable.
 pub(crate) fn open(context: &Context, dir: &Path, shard: ShardId, extent: Extent) -> Result<(Opened, bool)> {
-    let manifest = read_manifest(context, dir, shard)?;
+    let mut manifest = read_manifest(context, dir, shard)?;
+    add_unlisted(context, dir, shard, &mut manifest)?;
     let sealed = open_sealed(context, dir, shard, &manifest, Repair::No)?;
     let unsealed: Vec<_> = manifest.segments.iter().filter(|entry| !entry.sealed).collect();
     let mut opened = Vec::new();

@@ -9,6 +9,8 @@ mod group;
 mod heads;
 pub(crate) mod maintain;
 pub(crate) mod memory;
+pub(crate) mod next_segment;
+pub(crate) mod pace;
 pub(crate) mod recovery;
 pub(crate) mod replay;
 pub(crate) mod sealed;
@@ -33,7 +35,7 @@ use crate::io::mmap::SharedWords;
 use crate::io::sync::CountTail;
 use crate::io::{Access, Disk};
 use crate::segment::Segment;
-use maintain::Preparation;
+use next_segment::{Preparation, Unlisted};
 use view::{Reading, ShardView};
 use writer::Writer;
 
@@ -62,11 +64,11 @@ pub(crate) struct Context {
 /// Work that a shard leaves to the background.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Job {
-    /// Make the next segment's file.
+    /// Make the next segment's file, unsynced.
     Prepare,
     /// Populate pages ahead of the tail.
     Populate,
-    /// Seal what was rolled over.
+    /// Make new segments durable, and seal what was rolled over.
     Seal,
     /// Make the head table what it should be.
     Heads,
@@ -76,8 +78,8 @@ pub(crate) enum Job {
 pub(crate) trait Background: Send + Sync + std::fmt::Debug {
     /// Takes a job; it may run at once, in the caller, or later. Never called with a shard's locks held.
     fn submit(&self, shard: &Arc<Shard>, job: Job);
-    /// Asks for a commit by somebody else than the caller, soon.
-    fn commit_soon(&self);
+    /// Asks for a commit of the shard by somebody else than the caller, soon: for tasks.
+    fn commit_soon(&self, shard: &Arc<Shard>);
 }
 
 /// A segment that was rolled over and waits to be sealed.
@@ -109,6 +111,10 @@ pub(crate) struct Shard {
     pub(crate) manifest: Mutex<ShardManifest>,
     pub(crate) preparation: Mutex<Preparation>,
     pub(crate) preparation_done: Condvar,
+    /// Segments that the manifest on disk doesn't list yet, oldest first.
+    unlisted: Mutex<Vec<Unlisted>>,
+    /// Held while they are made durable and listed.
+    establishing: Mutex<()>,
     pub(crate) frozen: Mutex<Vec<Frozen>>,
     /// Held while sealing, so that two threads don't seal the same segment.
     pub(crate) sealing: Mutex<()>,
@@ -127,6 +133,7 @@ pub(crate) struct Shard {
     /// Bytes of records written, and how many of them were synced.
     pub(crate) written_bytes: AtomicU64,
     pub(crate) synced_bytes: AtomicU64,
+    pub(crate) pace: pace::Pace,
     /// The floor that the active segment's slot holds.
     pub(crate) slot_floor: AtomicU64,
     pub(crate) users_total: AtomicU64,
@@ -164,9 +171,11 @@ impl Shard {
             view: ArcSwap::from_pointee(opened.view),
             writer: CachePadded::new(Mutex::new(opened.writer)),
             view_change: Mutex::new(()),
-            manifest: Mutex::new(opened.manifest),
-            preparation: Mutex::new(Preparation::Idle),
+            preparation: Mutex::new(Preparation::beginning_with(opened.manifest.next_segment)),
             preparation_done: Condvar::new(),
+            unlisted: Mutex::default(),
+            establishing: Mutex::default(),
+            manifest: Mutex::new(opened.manifest),
             frozen: Mutex::new(opened.frozen),
             sealing: Mutex::new(()),
             building: Mutex::new(()),
@@ -177,6 +186,7 @@ impl Shard {
             durable: CachePadded::new(CountTail::new(opened.durable)),
             written_bytes: AtomicU64::new(0),
             synced_bytes: AtomicU64::new(0),
+            pace: pace::Pace::default(),
             slot_floor: AtomicU64::new(0),
             users_total: AtomicU64::new(opened.users_total),
             rollover_waits: AtomicU64::new(0),

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use super::heads::open_clean;
 use super::maintain::MANIFEST_NAME;
 use super::memory::index_bytes;
+use super::next_segment::add_unlisted;
 use super::replay::replay;
 use super::sealed::{open_run, remake_footer, remake_run};
 use super::view::{ShardView, Source};
@@ -103,8 +104,9 @@ pub(crate) fn open(
     repair: Repair,
 ) -> Result<(Opened, ShardRecovery)> {
     let mut manifest = read_manifest(context, dir, shard)?;
+    let unlisted = add_unlisted(context, dir, shard, &mut manifest)?;
     remove_orphans(context, dir, &manifest)?;
-    let opening = Opening { context, dir, shard, repair };
+    let opening = Opening { context, dir, shard, repair, unlisted };
     let sealed = open_sealed(context, dir, shard, &manifest, repair)?;
     let found = opening.scan_unsealed(&manifest, sealed.end)?;
     let decision = opening.decide(&found, sealed.end)?;
@@ -148,6 +150,8 @@ struct Opening<'c> {
     dir: &'c Path,
     shard: ShardId,
     repair: Repair,
+    /// The manifest on disk doesn't list all segments.
+    unlisted: bool,
 }
 
 /// Opens a segment's file and checks that it is the one that the manifest means.
@@ -301,7 +305,7 @@ impl Opening<'_> {
         if !decision.clean {
             self.begin_epoch(manifest, decision);
         }
-        if !decision.clean || manifest.segments.len() < before {
+        if !decision.clean || self.unlisted || manifest.segments.len() < before {
             self.write_manifest(manifest)?;
             remove_orphans(self.context, self.dir, manifest)?;
         }

@@ -6,8 +6,9 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::maintain::{POPULATE_BYTES, Prepared};
+use super::maintain::POPULATE_BYTES;
 use super::memory::index_bytes;
+use super::next_segment::Prepared;
 use super::replay::tags_of;
 use super::view::Source;
 use super::{Background, Frozen, Job, Shard};
