@@ -20,6 +20,8 @@ mod golden;
 mod interop;
 #[path = "suite/memory.rs"]
 mod memory;
+#[path = "suite/merging.rs"]
+mod merging;
 #[path = "suite/model.rs"]
 mod model;
 #[path = "suite/model_world.rs"]

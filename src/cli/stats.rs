@@ -21,6 +21,15 @@ pub(super) fn run(args: &StatsArgs) -> Result<Exit, Failure> {
     Ok(Exit::Fine)
 }
 
+fn index_on_disk(stats: &Stats) -> String {
+    let runs = if stats.runs == 1 { "run" } else { "runs" };
+    let waiting = match stats.merge_waiting_bytes {
+        0 => String::new(),
+        waiting => format!(", {} waiting to be merged", bytes(waiting)),
+    };
+    format!("{} in {} {runs}{waiting}", bytes(stats.run_bytes), grouped(stats.runs))
+}
+
 fn table(store: &Store, stats: &Stats, output: &mut Output) -> Result<(), Failure> {
     let lines = [
         ("name", printable(store.name()).into_owned()),
@@ -28,15 +37,12 @@ fn table(store: &Store, stats: &Stats, output: &mut Output) -> Result<(), Failur
         ("events", grouped(stats.events)),
         ("users", grouped(stats.users)),
         ("shards", grouped(stats.shards.into())),
-        (
-            "segments",
-            format!("{} ({} sealed and indexed on disk)", grouped(stats.segments), grouped(stats.runs)),
-        ),
+        ("segments", grouped(stats.segments)),
         (
             "on disk",
             format!("{} ({} of it for events to come)", bytes(stats.bytes_on_disk), bytes(stats.bytes_ahead)),
         ),
-        ("index on disk", bytes(stats.run_bytes)),
+        ("index on disk", index_on_disk(stats)),
         ("memory", memory(&stats.memory)),
         ("head table", format!("{} mapped", bytes(stats.memory.head_table_mapped_bytes))),
         ("bytes an event", format!("{:.1}", stats.bytes_per_event)),

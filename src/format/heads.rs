@@ -106,7 +106,7 @@ impl TableHeader {
         match u32::try_from(words[1] & 0xffff_ffff).unwrap_or_default() {
             VERSION => {}
             0 => return Err(FormatError::Damaged("the head table's version is missing")),
-            newer => return Err(FormatError::Newer(newer)),
+            newer => return Err(FormatError::Newer { found: newer, known: VERSION }),
         }
         if words[1] >> 32 != u64::from(check_of(0, &words[2..])) {
             return Err(FormatError::Damaged("the head table's checksum does not match"));
@@ -294,7 +294,10 @@ mod tests {
     fn a_newer_version_is_told_from_damage() {
         let mut words = HEADER.encode();
         words[1] += 1;
-        assert_eq!(TableHeader::decode(&words), Err(FormatError::Newer(VERSION + 1)));
+        assert_eq!(
+            TableHeader::decode(&words),
+            Err(FormatError::Newer { found: VERSION + 1, known: VERSION })
+        );
         words[1] &= !0xffff_ffff;
         assert!(matches!(TableHeader::decode(&words), Err(FormatError::Damaged(_))));
     }

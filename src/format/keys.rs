@@ -79,7 +79,7 @@ impl IndexKey {
         }
         let version = u32_at(bytes, 8).unwrap_or_default();
         if version > FORMAT_VERSION {
-            return Err(FormatError::Newer(version));
+            return Err(FormatError::Newer { found: version, known: FORMAT_VERSION });
         }
         let secret: [u8; 32] = bytes
             .get(16..)

@@ -9,6 +9,7 @@ use std::path::Path;
 use crate::error::{Error, ErrorKind};
 
 pub(crate) mod bytes;
+pub(crate) mod checkpoint;
 pub(crate) mod cursor;
 pub(crate) mod event_id;
 pub(crate) mod heads;
@@ -21,7 +22,7 @@ pub(crate) mod run;
 pub(crate) mod seeded;
 pub(crate) mod segment;
 
-/// The version that every file of this store format carries. A reader refuses a higher one.
+/// The version that files of this store format carry, but for the shards' manifests. A reader refuses a higher one.
 pub(crate) const FORMAT_VERSION: u32 = 1;
 
 /// Why bytes can't be what they should be. The caller knows file and offset.
@@ -29,8 +30,8 @@ pub(crate) const FORMAT_VERSION: u32 = 1;
 pub(crate) enum FormatError {
     #[error("{0}")]
     Damaged(&'static str),
-    #[error("written by format version {0}, newer than this program's {FORMAT_VERSION}")]
-    Newer(u32),
+    #[error("written by format version {found}, newer than this program's {known}")]
+    Newer { found: u32, known: u32 },
 }
 
 pub(crate) type FormatResult<T> = Result<T, FormatError>;
@@ -38,7 +39,7 @@ pub(crate) type FormatResult<T> = Result<T, FormatError>;
 /// A format error, told with the file and the place that the bytes came from.
 pub(crate) fn located(path: &Path, offset: u64) -> impl Fn(FormatError) -> Error {
     move |error| match error {
-        FormatError::Newer(_) => Error::at(ErrorKind::NewerFormat, path, error.to_string()),
+        FormatError::Newer { .. } => Error::at(ErrorKind::NewerFormat, path, error.to_string()),
         FormatError::Damaged(_) => Error::corruption(path, offset, error.to_string()),
     }
 }

@@ -16,9 +16,14 @@
 //! A user's postings: with at most 128 of them one block (`format::posting`); with more a table first, of 24 bytes for
 //! each block: {u32 where the block begins, from the table's beginning; u16 tag mask, see `TagMask`; u16 zero; i64 earliest;
 //! i64 latest `occurred_at`}, then the blocks; all but the last hold 128 postings.
+//!
+//! In a merged run (level 1 and up) a block is made of whole blocks of the runs before, as many as fit, so that its times
+//! stay exact. So each says where it begins, in a table with lines of 32 bytes: {u32 where the block begins; u32 the index of
+//! its first posting; u16 tag mask; u16 services, u32 actions, see `NameMask`; i64 earliest; i64 latest}. The table ends where the first block begins.
 
 use super::bytes::{i64_at, u16_at, u32_at, u64_at};
-use super::posting::{BLOCK_POSTINGS_MAX, TagMask, TimeRange};
+use super::keys::route_hash;
+use super::posting::{BLOCK_POSTINGS_MAX, NameMask, TagMask, TimeRange};
 use super::segment::check_version;
 use super::{FORMAT_VERSION, FormatError, FormatResult};
 use crate::ids::Fingerprint;
@@ -29,20 +34,22 @@ pub(crate) const PAGE_BYTES: usize = 4096;
 pub(crate) const RUN_HEADER_BYTES: usize = 160;
 /// The length of a directory entry.
 pub(crate) const ENTRY_BYTES: usize = 40;
-/// The length of a line of a user's block table.
-pub(crate) const SUMMARY_BYTES: usize = 24;
+/// The length of a line of a user's block table, in a run of one segment and in a merged one.
+const SUMMARY_BYTES: [usize; 2] = [24, 32];
 
 const MAGIC: [u8; 8] = *b"UTRUN\0\0\0";
 
 /// ```text
 ///   0 magic "UTRUN\0\0\0"     8 u32 version      12 u32 crc32c of bytes 16..160
 ///  16 store id, 16 bytes     32 u16 shard       34 zeros to 40
-///  40 u64 base sequence      48 u64 records     56 u64 users       64 u64 salt of the last segment covered
+///  40 u64 base sequence      48 u64 records     56 u64 users       64 u64 salt
 ///  72 i64 time base          80 u64 filter offset      88 u64 filter length
 ///  96 u64 directory offset  104 u64 postings offset   112 u64 postings length
 /// 120 u64 dictionaries offset   128 u64 dictionaries length
-/// 136 u64 checksums offset  144 u32 crc32c of the checksums   148 zeros to 160
+/// 136 u64 checksums offset  144 u32 crc32c of the checksums   148 u32 level   152 zeros to 160
 /// ```
+///
+/// Between the sections there may be zeros.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct RunHeader {
     pub(crate) store_id: [u8; 16],
@@ -51,6 +58,7 @@ pub(crate) struct RunHeader {
     pub(crate) base: u64,
     pub(crate) records: u64,
     pub(crate) users: u64,
+    /// That of the segment it covers, or [`merged_salt`] of those of several.
     pub(crate) salt: u64,
     pub(crate) time_base: i64,
     pub(crate) filter: Section,
@@ -59,6 +67,18 @@ pub(crate) struct RunHeader {
     pub(crate) dictionaries: Section,
     pub(crate) checksums_offset: u64,
     pub(crate) checksums_crc: u32,
+    /// How often the postings were merged: 0 in the run of one segment.
+    pub(crate) level: u32,
+}
+
+/// The most records that a run may cover. So that what counts bytes of one user's postings in 32 bits can't overflow: at
+/// most 10 bytes each, with the block tables.
+pub(crate) const RUN_RECORDS_MAX: u64 = 1 << 28;
+
+/// The salt of a run that covers several segments, from theirs, the oldest first: no other segments have it.
+pub(crate) fn merged_salt(segments: impl IntoIterator<Item = u64>) -> u64 {
+    let bytes: Vec<u8> = segments.into_iter().flat_map(u64::to_le_bytes).collect();
+    route_hash(&bytes)
 }
 
 /// A part of a file.
@@ -94,6 +114,7 @@ impl RunHeader {
             place.copy_from_slice(&word.to_le_bytes());
         }
         bytes[144..148].copy_from_slice(&self.checksums_crc.to_le_bytes());
+        bytes[148..152].copy_from_slice(&self.level.to_le_bytes());
         let crc = crc32c::crc32c(&bytes[16..]);
         bytes[12..16].copy_from_slice(&crc.to_le_bytes());
         bytes
@@ -125,6 +146,7 @@ impl RunHeader {
             dictionaries: section(120)?,
             checksums_offset: word(136)?,
             checksums_crc: u32_at(bytes, 144).ok_or(short)?,
+            level: u32_at(bytes, 148).ok_or(short)?,
         })
     }
 }
@@ -171,30 +193,77 @@ impl DirectoryEntry {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct BlockSummary {
     pub(crate) offset: u32,
+    /// The index of the block's first posting among the user's in this run.
+    pub(crate) first_index: u32,
     pub(crate) mask: TagMask,
+    /// Anything, in the table of a run of one segment.
+    pub(crate) names: NameMask,
     pub(crate) times: TimeRange,
 }
 
-impl BlockSummary {
-    pub(crate) fn encode(&self) -> [u8; SUMMARY_BYTES] {
-        let mut bytes = [0; SUMMARY_BYTES];
-        bytes[..4].copy_from_slice(&self.offset.to_le_bytes());
-        bytes[4..6].copy_from_slice(&self.mask.0.to_le_bytes());
-        bytes[8..16].copy_from_slice(&self.times.min.to_le_bytes());
-        bytes[16..24].copy_from_slice(&self.times.max.to_le_bytes());
-        bytes
+/// The form of the block tables in a run of one segment, or in a merged one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum TableForm {
+    /// All blocks but the last are full.
+    Even,
+    /// Each says where it begins.
+    Uneven,
+}
+
+impl TableForm {
+    /// The form in runs of this level.
+    pub(crate) const fn of(level: u32) -> Self {
+        if level == 0 { Self::Even } else { Self::Uneven }
     }
 
-    pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
-        Some(Self {
+    /// The length of a line.
+    pub(crate) const fn line_bytes(self) -> usize {
+        match self {
+            Self::Even => SUMMARY_BYTES[0],
+            Self::Uneven => SUMMARY_BYTES[1],
+        }
+    }
+
+    /// Appends a line.
+    pub(crate) fn encode(self, summary: &BlockSummary, out: &mut Vec<u8>) {
+        out.extend_from_slice(&summary.offset.to_le_bytes());
+        if self == Self::Uneven {
+            out.extend_from_slice(&summary.first_index.to_le_bytes());
+        }
+        out.extend_from_slice(&summary.mask.0.to_le_bytes());
+        match self {
+            Self::Even => out.extend_from_slice(&[0; 2]),
+            Self::Uneven => {
+                out.extend_from_slice(&summary.names.services.to_le_bytes());
+                out.extend_from_slice(&summary.names.actions.to_le_bytes());
+            }
+        }
+        out.extend_from_slice(&summary.times.min.to_le_bytes());
+        out.extend_from_slice(&summary.times.max.to_le_bytes());
+    }
+
+    /// Reads the line of a block, of which `number` stand before it.
+    pub(crate) fn decode(self, bytes: &[u8], number: usize) -> Option<BlockSummary> {
+        let (first_index, mask_at) = match self {
+            Self::Even => (u32::try_from(number.checked_mul(BLOCK_POSTINGS_MAX)?).ok()?, 4),
+            Self::Uneven => (u32_at(bytes, 4)?, 8),
+        };
+        let times_at = self.line_bytes() - 16;
+        let names = match self {
+            Self::Even => NameMask::ALL,
+            Self::Uneven => NameMask { services: u16_at(bytes, 10)?, actions: u32_at(bytes, 12)? },
+        };
+        Some(BlockSummary {
             offset: u32_at(bytes, 0)?,
-            mask: TagMask(u16_at(bytes, 4)?),
-            times: TimeRange { min: i64_at(bytes, 8)?, max: i64_at(bytes, 16)? },
+            first_index,
+            mask: TagMask(u16_at(bytes, mask_at)?),
+            names,
+            times: TimeRange { min: i64_at(bytes, times_at)?, max: i64_at(bytes, times_at + 8)? },
         })
     }
 }
 
-/// How many blocks hold this many postings.
+/// How many full blocks, the last one perhaps less full, hold this many postings.
 pub(crate) const fn block_count(postings: u32) -> usize {
     (postings as usize).div_ceil(BLOCK_POSTINGS_MAX)
 }
@@ -282,6 +351,7 @@ mod tests {
             dictionaries: section(13),
             checksums_offset: 14,
             checksums_crc: 15,
+            level: 16,
         };
         let bytes = header.encode();
         assert_eq!(RunHeader::decode(&bytes), Ok(header));
@@ -298,8 +368,17 @@ mod tests {
             last_ordinal: 5,
         };
         assert_eq!(DirectoryEntry::decode(&entry.encode()), Some(entry));
-        let summary = BlockSummary { offset: 1, mask: TagMask(0x7fff), times: TimeRange { min: -4, max: 5 } };
-        assert_eq!(BlockSummary::decode(&summary.encode()), Some(summary));
+        let times = TimeRange { min: -4, max: 5 };
+        let few = NameMask { actions: 0x8000_0001, services: 0x4002 };
+        for (form, names) in [(TableForm::Even, NameMask::ALL), (TableForm::Uneven, few)] {
+            let summary =
+                BlockSummary { offset: 1, first_index: 2 * 128, mask: TagMask(0x7fff), names, times };
+            let mut line = Vec::new();
+            form.encode(&summary, &mut line);
+            assert_eq!(line.len(), form.line_bytes());
+            assert_eq!(form.decode(&line, 2), Some(summary));
+            assert_eq!(form.decode(&line[..line.len() - 1], 2), None);
+        }
     }
 
     #[test]

@@ -21,6 +21,12 @@ pub(crate) enum Bug {
     FloorIgnored,
     /// A head table says that it covers what was never synced.
     HeadsNotSynced,
+    /// An index checkpoint covers records that are not durable yet.
+    CheckpointAhead,
+    /// Runs are removed before the manifest names the one that they were merged into.
+    MergedTooSoonRemoved,
+    /// A merged run is not synced.
+    MergedUnsynced,
     /// Opening forgets the segments that the manifest doesn't list yet.
     UnlistedForgotten,
     /// Records are told to be durable whose segment's name is not.

@@ -14,7 +14,7 @@
 use rkyv::rancor;
 
 use super::bytes::{i64_at, u16_at, u32_at, u64_at};
-use super::record::Salt;
+use super::record::{Salt, record_bytes};
 use super::{FORMAT_VERSION, FormatError, FormatResult};
 
 /// Where the records begin.
@@ -29,6 +29,9 @@ pub(crate) const SLOT_OFFSETS: [u64; 2] = [512, 1024];
 pub(crate) const TRAILER_BYTES: usize = 64;
 /// What is kept free for footer, alignment and trailer, besides the sidecar.
 pub(crate) const FOOTER_RESERVE: u64 = 512;
+
+/// The shortest record: an envelope and a leaf of no fields.
+const RECORD_BYTES_MIN: u64 = record_bytes(96) as u64;
 
 const HEADER_MAGIC: [u8; 8] = *b"UTSEG\0\0\0";
 const TRAILER_MAGIC: [u8; 8] = *b"UTSEALED";
@@ -52,6 +55,11 @@ pub(crate) struct Header {
 }
 
 impl Header {
+    /// The most records that fit the segment.
+    pub(crate) fn records_max(&self) -> usize {
+        usize::try_from(self.file_bytes / RECORD_BYTES_MIN).unwrap_or(usize::MAX)
+    }
+
     pub(crate) fn encode(&self) -> [u8; HEADER_BYTES] {
         let mut bytes = [0; HEADER_BYTES];
         bytes[..8].copy_from_slice(&HEADER_MAGIC);
@@ -92,9 +100,14 @@ impl Header {
 
 /// Refuses what a newer program wrote, and version 0, which nothing wrote.
 pub(crate) fn check_version(version: Option<u32>) -> FormatResult<()> {
+    check_version_to(version, FORMAT_VERSION).map(drop)
+}
+
+/// The version, if it is not newer than `known`.
+pub(crate) fn check_version_to(version: Option<u32>, known: u32) -> FormatResult<u32> {
     match version {
-        Some(1..=FORMAT_VERSION) => Ok(()),
-        Some(newer) if newer > FORMAT_VERSION => Err(FormatError::Newer(newer)),
+        Some(found) if found > known => Err(FormatError::Newer { found, known }),
+        Some(found @ 1..) => Ok(found),
         _ => Err(FormatError::Damaged("the format version is missing")),
     }
 }
@@ -289,7 +302,7 @@ mod tests {
     fn a_newer_version_is_named() {
         let mut bytes = header().encode();
         bytes[8] = 9;
-        assert_eq!(Header::decode(&bytes), Err(FormatError::Newer(9)));
+        assert_eq!(Header::decode(&bytes), Err(FormatError::Newer { found: 9, known: FORMAT_VERSION }));
     }
 
     #[test]

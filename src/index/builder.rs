@@ -5,10 +5,10 @@
 use rkyv::rancor;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::posting::{BLOCK_POSTINGS_MAX, Posting, TagMask, TimeRange, encode_block};
+use crate::format::posting::{BLOCK_POSTINGS_MAX, NameMask, Posting, TagMask, TimeRange, encode_block};
 use crate::format::run::{
     BlockSummary, Dictionaries, DirectoryEntry, ENTRY_BYTES, PAGE_BYTES, RUN_HEADER_BYTES, RunHeader,
-    SUMMARY_BYTES, Section, filter,
+    Section, TableForm, filter,
 };
 use crate::ids::Fingerprint;
 
@@ -22,6 +22,8 @@ pub(crate) struct RunScope {
     pub(crate) salt: u64,
     /// What block times count from: any time near those of the events.
     pub(crate) time_base: i64,
+    /// How often the postings were merged.
+    pub(crate) level: u32,
 }
 
 /// A user's postings with their times, oldest first.
@@ -69,22 +71,25 @@ impl RunBuilder {
         self.users.push(user.user);
         let blocks = user.postings.len().div_ceil(BLOCK_POSTINGS_MAX);
         let table_at = self.postings.len();
+        let mut table = Vec::new();
         if blocks > 1 {
-            self.postings.resize(table_at + blocks * SUMMARY_BYTES, 0);
+            self.postings.resize(table_at + blocks * TableForm::Even.line_bytes(), 0);
         }
         let chunks = user.postings.chunks(BLOCK_POSTINGS_MAX).zip(user.times.chunks(BLOCK_POSTINGS_MAX));
         for (number, (postings, times)) in chunks.enumerate() {
             let range = times.iter().fold(TimeRange::EMPTY, |range, at| range.with(*at));
             let summary = BlockSummary {
                 offset: u32::try_from(self.postings.len() - table_at).map_err(|_| too_many())?,
+                first_index: u32::try_from(number * BLOCK_POSTINGS_MAX).map_err(|_| too_many())?,
+                names: NameMask::ALL,
                 mask: TagMask(postings.iter().fold(0, |mask, posting| mask | posting.tags.mask().0)),
                 times: range,
             };
             encode_block(&mut self.postings, postings, range, self.scope.time_base);
-            let line = table_at + number * SUMMARY_BYTES;
-            if let Some(place) = self.postings.get_mut(line..line + SUMMARY_BYTES).filter(|_| blocks > 1) {
-                place.copy_from_slice(&summary.encode());
-            }
+            TableForm::Even.encode(&summary, &mut table);
+        }
+        if let Some(place) = self.postings.get_mut(table_at..table_at + table.len()).filter(|_| blocks > 1) {
+            place.copy_from_slice(&table);
         }
         Ok(())
     }
@@ -127,6 +132,7 @@ impl RunBuilder {
             dictionaries,
             checksums_offset: bytes.len() as u64,
             checksums_crc: crc32c::crc32c(&checksums),
+            level: self.scope.level,
         };
         bytes.extend_from_slice(&checksums);
         if let Some(place) = bytes.get_mut(..RUN_HEADER_BYTES) {

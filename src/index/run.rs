@@ -8,19 +8,22 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::selection::Selection;
+use super::selection::{Selection, Verdict};
 use super::{Block, Direction, Range, Sink, UserHead, offer};
 use crate::error::{Error, Result};
 use crate::format::bytes::u32_at;
 use crate::format::located;
-use crate::format::posting::{BLOCK_POSTINGS_MAX, DecodedBlock};
+use crate::format::posting::{BLOCK_POSTINGS_MAX, DecodedBlock, NameMask};
 use crate::format::run::{
     ArchivedDictionaries, BlockSummary, Dictionaries, DirectoryEntry, ENTRY_BYTES, PAGE_BYTES,
-    RUN_HEADER_BYTES, RunHeader, SUMMARY_BYTES, block_count, filter,
+    RUN_HEADER_BYTES, RunHeader, TableForm, block_count, filter,
 };
 use crate::format::segment::unarchive;
 use crate::ids::Fingerprint;
 use crate::io::mmap::SegmentMap;
+
+/// How many steps of a look-up trust in the uniformity of fingerprints.
+const INTERPOLATIONS: u32 = 4;
 
 /// An immutable index of a range of the log.
 #[derive(Debug)]
@@ -95,6 +98,11 @@ impl Run {
         &self.dictionaries
     }
 
+    /// The file.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// The file's length in bytes.
     pub(crate) fn file_bytes(&self) -> u64 {
         self.map.len() as u64
@@ -112,6 +120,35 @@ impl Run {
             word.store(0, Ordering::Relaxed);
         }
         self.bytes(PAGE_BYTES as u64, self.header.checksums_offset - PAGE_BYTES as u64).map(drop)
+    }
+
+    /// Walks the directory, which must be in order. How many users there are, and how many postings.
+    pub(crate) fn totals(&self) -> Result<(u64, u64)> {
+        let (mut postings, mut before) = (0, None);
+        for index in 0..self.header.users {
+            let entry = self.entry(index)?;
+            if before.is_some_and(|before| before >= entry.user) {
+                let offset = self.header.directory_offset + index * ENTRY_BYTES as u64;
+                return Err(self.damaged(offset, "the directory is out of order"));
+            }
+            before = Some(entry.user);
+            postings += u64::from(entry.count);
+        }
+        Ok((self.header.users, postings))
+    }
+
+    /// Asks the kernel for bytes that will be read soon.
+    pub(crate) fn will_need(&self, offset: u64, length: u64) {
+        if let Some((offset, length)) = to_usize(offset).zip(to_usize(length)) {
+            self.map.will_need(offset, length);
+        }
+    }
+
+    /// Takes the pages of `begin..end` out of this process's table: they were read, and are not needed soon.
+    pub(crate) fn let_go(&self, begin: u64, end: u64) {
+        if let Some((begin, end)) = to_usize(begin).zip(to_usize(end)) {
+            self.map.let_go(begin, end.saturating_sub(begin));
+        }
     }
 
     /// Bytes of the body, their pages checked.
@@ -186,25 +223,38 @@ impl Run {
 
     fn look_up(&self, user: Fingerprint) -> Result<Option<RunUser<'_>>> {
         let Some((index, entry)) = self.find(user)? else { return Ok(None) };
+        self.user_of(index, entry).map(Some)
+    }
+
+    /// The user at a place of the directory, which must be there.
+    pub(crate) fn user_at(&self, index: u64) -> Result<RunUser<'_>> {
+        self.user_of(index, self.entry(index)?)
+    }
+
+    fn user_of(&self, index: u64, entry: DirectoryEntry) -> Result<RunUser<'_>> {
         let end = if index + 1 < self.header.users {
             self.entry(index + 1)?.postings_offset
         } else {
             self.header.postings.bytes
         };
-        Ok(Some(RunUser { run: self, entry, end }))
+        Ok(RunUser { run: self, entry, end })
     }
 
-    /// Interpolation, narrowed by bisection where the guess is poor: fingerprints are uniform, so the first guess is
-    /// about the square root of the number of users away at worst.
+    /// Interpolation: fingerprints are uniform, so that the distance of two of them says how many entries lie between, but for
+    /// about its square root. A few steps lead into the neighbourhood of any; from there on it is searched as any list.
     fn find(&self, user: Fingerprint) -> Result<Option<(u64, DirectoryEntry)>> {
         let (mut low, mut high) = (0, self.header.users);
-        let guess = filter::block_of(user, self.header.users);
-        let mut step = self.header.users.isqrt() / 4 + 1;
-        let mut probe = guess.min(self.header.users - 1);
-        while low < high {
-            let entry = self.entry(probe)?;
-            match entry.user.cmp(&user) {
-                std::cmp::Ordering::Equal => return Ok(Some((probe, entry))),
+        let mut probe = filter::block_of(user, self.header.users).min(self.header.users - 1);
+        let mut step_min = 1;
+        for round in 0_u32.. {
+            let found = self.fingerprint(probe)?;
+            let between = found.prefix().abs_diff(user.prefix()).carrying_mul(self.header.users, 0).1;
+            if round >= INTERPOLATIONS {
+                step_min *= 2;
+            }
+            let step = between.saturating_add(1).max(step_min);
+            match found.cmp(&user) {
+                std::cmp::Ordering::Equal => return self.entry(probe).map(|entry| Some((probe, entry))),
                 std::cmp::Ordering::Less => {
                     low = probe + 1;
                     probe = probe.saturating_add(step);
@@ -214,12 +264,21 @@ impl Run {
                     probe = probe.saturating_sub(step);
                 }
             }
+            if low >= high {
+                break;
+            }
             if probe < low || probe >= high {
                 probe = low + (high - low) / 2;
             }
-            step *= 2;
         }
         Ok(None)
+    }
+
+    fn fingerprint(&self, index: u64) -> Result<Fingerprint> {
+        let offset = self.header.directory_offset + index * ENTRY_BYTES as u64;
+        let bytes = self.bytes(offset, size_of::<Fingerprint>() as u64)?;
+        let found = bytes.first_chunk().map(|bytes| Fingerprint(*bytes));
+        found.ok_or_else(|| self.damaged(offset, "a directory entry is damaged"))
     }
 
     /// An entry of the directory.
@@ -234,6 +293,12 @@ fn to_usize(offset: u64) -> Option<usize> {
     usize::try_from(offset).ok()
 }
 
+#[cfg(test)]
+thread_local! {
+    /// How many blocks of postings this thread has looked into, in runs and tails.
+    pub(crate) static BLOCKS_READ: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+}
+
 /// A user's postings in a run.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RunUser<'r> {
@@ -244,6 +309,20 @@ pub(crate) struct RunUser<'r> {
 }
 
 impl RunUser<'_> {
+    /// Whose they are.
+    pub(crate) fn fingerprint(&self) -> Fingerprint {
+        self.entry.user
+    }
+
+    /// Where they begin in the run's section of postings.
+    pub(crate) fn postings_offset(&self) -> u64 {
+        self.entry.postings_offset
+    }
+
+    /// The ordinal of the last of them.
+    pub(crate) fn last_ordinal(&self) -> u32 {
+        self.entry.last_ordinal
+    }
     /// How many events the user had before this run.
     pub(crate) fn count_before(&self) -> u64 {
         self.entry.count_before
@@ -273,49 +352,95 @@ impl RunUser<'_> {
         if range.from >= to {
             return Ok(ControlFlow::Continue(()));
         }
-        let first = range.from as usize / BLOCK_POSTINGS_MAX;
-        let last = (to - 1) as usize / BLOCK_POSTINGS_MAX;
-        for step in 0..=last - first {
+        let blocks = self.blocks()?;
+        let names = selection.names();
+        let first = blocks.holding(range.from)?;
+        let last = blocks.holding(to - 1)?;
+        for step in 0..=last.saturating_sub(first) {
             let number = match range.direction {
                 Direction::NewestFirst => last - step,
                 Direction::OldestFirst => first + step,
             };
-            if self.visit(number, range, selection, sink)?.is_break() {
+            if blocks.visit(number, range, (selection, names), sink)?.is_break() {
                 return Ok(ControlFlow::Break(()));
             }
         }
         Ok(ControlFlow::Continue(()))
+    }
+}
+
+impl<'r> RunUser<'r> {
+    /// The blocks that hold the postings.
+    pub(crate) fn blocks(&self) -> Result<Blocks<'r>> {
+        let mut blocks = Blocks { user: *self, form: TableForm::of(self.run.header.level), count: 1 };
+        if self.entry.count as usize > BLOCK_POSTINGS_MAX {
+            blocks.count = match blocks.form {
+                TableForm::Even => block_count(self.entry.count),
+                // The table ends where the first block begins.
+                TableForm::Uneven => blocks.line(0)?.offset as usize / blocks.form.line_bytes(),
+            };
+        }
+        Ok(blocks)
+    }
+}
+
+/// A user's blocks of postings in a run, the oldest being number 0.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Blocks<'r> {
+    user: RunUser<'r>,
+    form: TableForm,
+    count: usize,
+}
+
+impl Blocks<'_> {
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.count
+    }
+
+    /// Whether there is a table before them.
+    fn have_table(&self) -> bool {
+        self.user.entry.count as usize > BLOCK_POSTINGS_MAX
+    }
+
+    /// The block that holds the posting with this index.
+    fn holding(&self, index: u32) -> Result<usize> {
+        if !self.have_table() {
+            return Ok(0);
+        }
+        if self.form == TableForm::Even {
+            return Ok(index as usize / BLOCK_POSTINGS_MAX);
+        }
+        let (mut low, mut high) = (0, self.count);
+        while low + 1 < high {
+            let middle = low + (high - low) / 2;
+            if self.line(middle)?.first_index <= index {
+                low = middle;
+            } else {
+                high = middle;
+            }
+        }
+        Ok(low)
     }
 
     fn visit(
         &self,
         number: usize,
         range: Range,
-        selection: &Selection,
+        (selection, names): (&Selection, NameMask),
         sink: &mut (impl Sink + ?Sized),
     ) -> Result<ControlFlow<()>> {
-        let blocks = block_count(self.entry.count);
-        let mut begin = 0;
-        let mut end = self.end.saturating_sub(self.entry.postings_offset);
-        if blocks > 1 {
-            let summary = self.summary(number)?;
+        let mut first_index = 0;
+        if self.have_table() {
+            let summary = self.line(number)?;
             let by_times = selection.judge_times(summary.times);
-            if !selection.may_match(summary.mask) || by_times == super::selection::Verdict::No {
+            let may_match = selection.may_match(summary.mask) && summary.names.may_hold(names);
+            if !may_match || by_times == Verdict::No {
                 return Ok(ControlFlow::Continue(()));
             }
-            begin = u64::from(summary.offset);
-            if number + 1 < blocks {
-                end = u64::from(self.summary(number + 1)?.offset);
-            }
+            first_index = summary.first_index;
         }
-        let section = self.run.header.postings.offset + self.entry.postings_offset;
-        let bytes = self.run.bytes(section + begin, end.saturating_sub(begin))?;
-        let first_index = u32::try_from(number * BLOCK_POSTINGS_MAX).unwrap_or(u32::MAX);
-        let here =
-            (self.entry.count - first_index).min(u32::try_from(BLOCK_POSTINGS_MAX).unwrap_or(u32::MAX));
-        let decoded =
-            DecodedBlock::decode(bytes, here as usize, self.run.header.time_base, self.run.header.records)
-                .map_err(located(&self.run.path, section + begin))?;
+        let decoded = self.decode(number)?;
         let postings = decoded.postings();
         let block = Block {
             posting: |place: usize| postings[place],
@@ -323,13 +448,38 @@ impl RunUser<'_> {
             first_index,
             times: decoded.times,
         };
-        offer(&block, range, selection, self.run.header.base, self.entry.count_before, sink)
+        let RunUser { run, entry, .. } = self.user;
+        offer(&block, range, selection, run.header.base, entry.count_before, sink)
     }
 
-    fn summary(&self, number: usize) -> Result<BlockSummary> {
-        let line = (number * SUMMARY_BYTES) as u64;
-        let offset = self.run.header.postings.offset + self.entry.postings_offset + line;
-        let bytes = self.run.bytes(offset, SUMMARY_BYTES as u64)?;
-        BlockSummary::decode(bytes).ok_or_else(|| self.run.damaged(offset, "a block table is damaged"))
+    /// Takes a block apart.
+    pub(crate) fn decode(&self, number: usize) -> Result<DecodedBlock> {
+        #[cfg(test)]
+        BLOCKS_READ.set(BLOCKS_READ.get() + 1);
+        let RunUser { run, entry, end } = self.user;
+        let (mut begin, mut end) = (0, end.saturating_sub(entry.postings_offset));
+        let mut here = entry.count;
+        if self.have_table() {
+            let line = self.line(number)?;
+            begin = u64::from(line.offset);
+            let mut next_index = entry.count;
+            if number + 1 < self.count {
+                let next = self.line(number + 1)?;
+                (next_index, end) = (next.first_index, u64::from(next.offset));
+            }
+            here = next_index.saturating_sub(line.first_index);
+        }
+        let section = run.header.postings.offset + entry.postings_offset;
+        let bytes = run.bytes(section + begin, end.saturating_sub(begin))?;
+        DecodedBlock::decode(bytes, here as usize, run.header.time_base, run.header.records)
+            .map_err(located(&run.path, section + begin))
+    }
+
+    fn line(&self, number: usize) -> Result<BlockSummary> {
+        let RunUser { run, entry, .. } = self.user;
+        let line_bytes = self.form.line_bytes() as u64;
+        let offset = run.header.postings.offset + entry.postings_offset + number as u64 * line_bytes;
+        let bytes = run.bytes(offset, line_bytes)?;
+        self.form.decode(bytes, number).ok_or_else(|| run.damaged(offset, "a block table is damaged"))
     }
 }

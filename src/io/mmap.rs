@@ -252,6 +252,16 @@ impl SegmentMap {
         }
     }
 
+    /// Asks the kernel to bring a range into the page cache, however the mapping was advised. Best effort.
+    pub(crate) fn will_need(&self, offset: usize, length: usize) {
+        let page = 4096;
+        let first = offset / page * page;
+        let end = offset.saturating_add(length).min(self.memory.len());
+        if self.memory.of_file && first < end {
+            let _ = self.memory.raw.advise_range(Advice::WillNeed, first, end - first);
+        }
+    }
+
     /// Takes whole published pages out of this process's page table; a read brings them back, from the page cache.
     ///
     /// A page that is written back while it is mapped for writing is first protected in every processor's table, one

@@ -3,12 +3,14 @@
 //! Owns the order of things: what is stored before what is published, synced before what is acknowledged, written
 //! before what is deleted. Must not know other shards, but for the committer, which syncs all of them together.
 
+pub(crate) mod checkpoint;
 pub(crate) mod commit;
 pub(crate) mod follow;
 mod group;
 mod heads;
 pub(crate) mod maintain;
 pub(crate) mod memory;
+pub(crate) mod merging;
 pub(crate) mod next_segment;
 pub(crate) mod pace;
 pub(crate) mod recovery;
@@ -52,10 +54,14 @@ pub(crate) struct Context {
     pub(crate) write_ahead: bool,
     /// Readers see what is durable only.
     pub(crate) readers_wait: bool,
+    /// How many neighbouring index runs are merged into one.
+    pub(crate) merge_fan_out: usize,
     /// How many bytes of one shard may wait for a sync before its writers do.
     pub(crate) unsynced_bytes_max: u64,
     /// How much memory one shard's indexes may take.
     pub(crate) shares: memory::Shares,
+    /// After how many bytes of log an index checkpoint is written.
+    pub(crate) checkpoint_bytes: u64,
     /// The published and durable tails, for other processes.
     pub(crate) live: SharedWords,
     pub(crate) access: Access,
@@ -72,6 +78,10 @@ pub(crate) enum Job {
     Seal,
     /// Make the head table what it should be.
     Heads,
+    /// Write an index checkpoint.
+    Checkpoint,
+    /// Merge index runs.
+    Merge,
 }
 
 /// Where a shard's jobs go.
@@ -124,6 +134,14 @@ pub(crate) struct Shard {
     heads_failed_at: AtomicU64,
     /// The store is going to be closed: what can be left undone is.
     leaving: AtomicBool,
+    /// Held while an index checkpoint is written.
+    checkpointing: Mutex<()>,
+    /// Held while merging, so that two threads don't merge the same runs. Why nothing is merged any more, if damage was
+    /// met.
+    pub(crate) merging: Mutex<Option<Error>>,
+    /// How many merges were done, and how many bytes they have written.
+    pub(crate) merges: AtomicU64,
+    pub(crate) merged_bytes: AtomicU64,
     /// Segments that may hold records that are not synced, oldest first; the active one is always the last.
     pub(crate) unsynced: Mutex<Vec<Arc<Segment>>>,
     /// One past the last published sequence.
@@ -181,6 +199,10 @@ impl Shard {
             building: Mutex::new(()),
             heads_failed_at: AtomicU64::new(0),
             leaving: AtomicBool::new(false),
+            checkpointing: Mutex::new(()),
+            merging: Mutex::new(None),
+            merges: AtomicU64::new(0),
+            merged_bytes: AtomicU64::new(0),
             unsynced: Mutex::new(unsynced),
             published: CachePadded::new(CountTail::new(end)),
             durable: CachePadded::new(CountTail::new(opened.durable)),

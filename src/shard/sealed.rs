@@ -5,18 +5,21 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::Context;
+use super::maintain::MANIFEST_NAME;
 use super::recovery::Repair;
 use super::replay::{index_record, replay};
-use crate::error::{Error, Result};
+use super::view::Source;
+use crate::error::{Error, ErrorKind, Result};
 use crate::event::EventView;
-use crate::format::run::Dictionaries;
+use crate::format::manifest::{ClosedEntry, RunEntry};
+use crate::format::run::{Dictionaries, merged_salt};
 use crate::format::segment::Header;
 use crate::index::builder::{RunBuilder, RunScope, UserPostings};
 use crate::index::run::Run;
 use crate::index::tail::TailIndex;
 use crate::io::{Access, DiskFile, Mode, replace_file};
-use crate::segment::create::run_path;
-use crate::segment::scan::scan;
+use crate::segment::create::{merged_run_path, run_path};
+use crate::segment::scan::{Start, scan};
 use crate::segment::seal::plan;
 use crate::segment::{Segment, map_file};
 
@@ -41,6 +44,7 @@ pub(super) fn write_run(
         records: segment.published(),
         salt: segment.salt().0,
         time_base: times.first().copied().unwrap_or_default(),
+        level: 0,
     };
     let mut builder = RunBuilder::new(scope, users.len());
     let mut user_times = Vec::new();
@@ -60,21 +64,99 @@ pub(super) fn write_run(
     Ok(Some(Arc::new(map_run(context, &path)?)))
 }
 
-fn map_run(context: &Context, path: &Path) -> Result<Run> {
+pub(super) fn map_run(context: &Context, path: &Path) -> Result<Run> {
     let file = context.disk.open(path, Access::Read)?;
     let map = file.map(0, file.len(), Access::Read)?;
     map.advise_random();
     Run::open(path, map)
 }
 
-/// Opens a sealed segment's run; a segment whose events are all without a user has none. For a repair, all of it is
-/// checked.
-pub(super) fn open_run(
+/// What covers the sealed segments of a shard.
+#[derive(Default)]
+pub(super) struct Runs {
+    /// Oldest first.
+    pub(super) sources: Vec<Source>,
+    /// Damaged merged runs, in whose place each segment has a run of its own again.
+    pub(super) given_up: Vec<RunEntry>,
+}
+
+/// Opens the runs of these segments, all that are sealed: the merged ones, and the own run of each segment that none of
+/// those covers.
+pub(super) fn open_runs(
     context: &Context,
     dir: &Path,
-    segment: &Segment,
+    segments: &[Arc<Segment>],
+    merged: &[RunEntry],
     repair: Repair,
-) -> Result<Option<Arc<Run>>> {
+) -> Result<Runs> {
+    let mut runs = Runs::default();
+    let mut merged = merged.iter().peekable();
+    let mut rest = segments;
+    let repairs = |error: &Error| repair == Repair::RollBack && error.kind() == ErrorKind::Corruption;
+    while let Some((segment, behind)) = rest.split_first() {
+        let Some(entry) = merged.next_if(|entry| entry.first == segment.header().segment) else {
+            let run = match open_run(context, dir, segment, repair) {
+                Err(error) if repairs(&error) => remake_run(context, dir, segment)?,
+                run => run?,
+            };
+            runs.sources.extend(run.map(Source::Run));
+            rest = behind;
+            continue;
+        };
+        let (covered, behind) =
+            rest.split_at(rest.partition_point(|segment| segment.header().segment <= entry.last));
+        match open_merged(context, dir, covered, entry, repair) {
+            Err(error) if repairs(&error) => {
+                for segment in covered {
+                    runs.sources.extend(remake_run(context, dir, segment)?.map(Source::Run));
+                }
+                runs.given_up.push(*entry);
+            }
+            run => runs.sources.push(Source::Run(run?)),
+        }
+        rest = behind;
+    }
+    if merged.next().is_some() {
+        let message = "the manifest lists an index run of segments that are not sealed";
+        return Err(Error::corruption(&dir.join(MANIFEST_NAME), 0, message));
+    }
+    Ok(runs)
+}
+
+/// Opens a merged run, which must be that of these segments. For a repair, all of it is checked.
+fn open_merged(
+    context: &Context,
+    dir: &Path,
+    covered: &[Arc<Segment>],
+    entry: &RunEntry,
+    repair: Repair,
+) -> Result<Arc<Run>> {
+    let path = merged_run_path(dir, entry.first, entry.last);
+    let run = map_run(context, &path).map_err(|error| match error.io_kind() {
+        Some(std::io::ErrorKind::NotFound) => Error::corruption(&path, 0, "the index run is missing"),
+        _ => error,
+    })?;
+    let header = run.header();
+    let base = covered.first().map_or(0, |segment| segment.base());
+    let end = covered.last().map_or(0, |segment| segment.end());
+    let salt = merged_salt(covered.iter().map(|segment| segment.salt().0));
+    let belongs = header.store_id == context.store_id
+        && covered.iter().all(|segment| segment.header().shard == header.shard)
+        && covered.last().is_some_and(|last| last.header().segment == entry.last)
+        && (base, end) == (header.base, header.base.saturating_add(header.records))
+        && (header.salt, entry.salt) == (salt, salt);
+    if !belongs {
+        return Err(Error::corruption(&path, 0, "the index run belongs to other segments"));
+    }
+    if repair == Repair::RollBack {
+        run.verify()?;
+    }
+    Ok(Arc::new(run))
+}
+
+/// Opens a sealed segment's run; a segment whose events are all without a user has none. For a repair, all of it is
+/// checked.
+fn open_run(context: &Context, dir: &Path, segment: &Segment, repair: Repair) -> Result<Option<Arc<Run>>> {
     let path = run_path(dir, segment.header().segment);
     if !context.disk.exists(&path)? {
         let mut with_user = false;
@@ -104,7 +186,7 @@ pub(super) fn open_run(
 }
 
 /// Makes a damaged or missing run anew from the segment's records.
-pub(super) fn remake_run(context: &Context, dir: &Path, segment: &Segment) -> Result<Option<Arc<Run>>> {
+fn remake_run(context: &Context, dir: &Path, segment: &Segment) -> Result<Option<Arc<Run>>> {
     let tail = TailIndex::new(segment.base(), segment.records_max());
     let mut times = Vec::new();
     let mut ordinal = 0;
@@ -122,17 +204,21 @@ pub(super) fn remake_footer(
     context: &Context,
     file: &Arc<dyn DiskFile>,
     header: Header,
-    base: u64,
-    users_before: u64,
+    (base, users_before): (u64, u64),
+    closed: Option<ClosedEntry>,
 ) -> Result<Arc<dyn DiskFile>> {
     let path = file.path().to_owned();
-    let found = scan(file, header.salt, base)?;
+    let end = closed.map(|closed| closed.end);
+    let found = scan(file, header.salt, Start { end, ..Start::whole(base) })?;
     let damaged = |message| Error::corruption(&path, found.end_offset, message);
     if found.beyond.is_some() || found.count() == 0 {
         return Err(damaged("the footer is damaged, and so is a record: nothing was changed"));
     }
     let map = map_file(file, found.end_offset, Access::Read)?;
-    let segment = Segment::growing(Arc::clone(file), map, header, base);
+    let mut segment = Segment::growing(Arc::clone(file), map, header, base);
+    if let Some(closed) = closed {
+        segment.close(closed.end, closed.used_to);
+    }
     let tail = TailIndex::new(base, segment.records_max());
     let replayed = replay(&context.key, &segment, &tail, 0, &found.offsets)?;
     let sealing = plan(&segment, users_before + replayed.new_users)?;

@@ -1,5 +1,5 @@
-//! The threads that look after a store: some for files ahead, one for sealing, some that commit for tasks, one that
-//! commits on time.
+//! The threads that look after a store: some for files ahead, one for sealing, one for merging, some that commit for tasks,
+//! one that commits on time.
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -9,9 +9,10 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
 use parking_lot::Mutex;
 
 use super::{Core, Durability};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Action, Category, Details, Level, NewEvent, Timestamp};
 use crate::io::clock::{Clock, ClockJump, JumpWatch};
+use crate::io::real::lower_thread_priority;
 use crate::shard::{Background, Job, Shard};
 
 /// How often a store that promises no interval syncs nevertheless, and every store looks at clock and idle shards.
@@ -20,6 +21,9 @@ const TICK: Duration = Duration::from_millis(100);
 const IDLE: Duration = Duration::from_secs(1);
 /// How many threads make files ahead: they wait for the disk most of the time, and shards fill up together.
 const AHEAD_THREADS_MAX: usize = 4;
+/// How many bytes of merged runs are written in a second, at most: writers and readers need the disk, too. About four times
+/// what a million events a second make.
+const MERGE_BYTES_PER_SECOND: u64 = 64 << 20;
 /// How many threads commit for tasks: each waits for one shard's file.
 const COMMIT_THREADS_MAX: usize = 4;
 /// How often a store at `Buffered` syncs.
@@ -36,8 +40,11 @@ impl Background for Inline {
         if self.runs {
             // What fails here fails again where its result is needed, and is told there.
             let _ = shard.run(job);
-            if job == Job::Seal && shard.wants_heads() {
-                let _ = shard.run(Job::Heads);
+            if job == Job::Seal {
+                if shard.wants_heads() {
+                    let _ = shard.run(Job::Heads);
+                }
+                let _ = shard.run(Job::Merge);
             }
         }
     }
@@ -47,6 +54,10 @@ impl Background for Inline {
 
 type Work = (Arc<Shard>, Job);
 
+/// What is never sent: a channel of it only ends.
+#[derive(Debug)]
+enum Never {}
+
 /// The threads of a store.
 #[derive(Debug)]
 pub(super) struct Workers {
@@ -54,6 +65,8 @@ pub(super) struct Workers {
     ahead: Receiver<Work>,
     sealing: Receiver<Work>,
     heads: Receiver<Work>,
+    merging: Receiver<Work>,
+    stopped: Receiver<Never>,
     commits: Receiver<Arc<Shard>>,
     /// Never sent to: it ends when the store is closed.
     ticks: Receiver<()>,
@@ -66,6 +79,9 @@ struct Queues {
     ahead: Mutex<Option<Sender<Work>>>,
     sealing: Mutex<Option<Sender<Work>>>,
     heads: Mutex<Option<Sender<Work>>>,
+    merging: Mutex<Option<Sender<Work>>>,
+    /// Dropped when the threads are to stop.
+    running: Mutex<Option<Sender<Never>>>,
     commits: Mutex<Option<Sender<Arc<Shard>>>>,
     ticks: Mutex<Option<Sender<()>>>,
 }
@@ -75,7 +91,8 @@ impl Background for Queues {
         let queue = match job {
             Job::Seal => &self.sealing,
             Job::Heads => &self.heads,
-            Job::Prepare | Job::Populate => &self.ahead,
+            Job::Merge => &self.merging,
+            Job::Prepare | Job::Populate | Job::Checkpoint => &self.ahead,
         };
         if let Some(queue) = &*queue.lock() {
             let _ = queue.send((Arc::clone(shard), job));
@@ -95,12 +112,16 @@ impl Workers {
         let (ahead, ahead_work) = unbounded();
         let (sealing, sealing_work) = unbounded();
         let (heads, heads_work) = unbounded();
+        let (merging, merging_work) = unbounded();
+        let (running, stopped) = bounded(0);
         let (commits, commits_asked) = unbounded();
         let (ticks, ticked) = bounded(0);
         let queues = Arc::new(Queues {
             ahead: Mutex::new(Some(ahead)),
             sealing: Mutex::new(Some(sealing)),
             heads: Mutex::new(Some(heads)),
+            merging: Mutex::new(Some(merging)),
+            running: Mutex::new(Some(running)),
             commits: Mutex::new(Some(commits)),
             ticks: Mutex::new(Some(ticks)),
         });
@@ -109,6 +130,8 @@ impl Workers {
             ahead: ahead_work,
             sealing: sealing_work,
             heads: heads_work,
+            merging: merging_work,
+            stopped,
             commits: commits_asked,
             ticks: ticked,
             threads: Mutex::default(),
@@ -130,8 +153,17 @@ impl Workers {
         for _ in 0..core.shards.len().min(AHEAD_THREADS_MAX) {
             threads.push(spawn_worker("usertrail-ahead", self.ahead.clone())?);
         }
-        threads.push(spawn_worker("usertrail-seal", self.sealing.clone())?);
         threads.push(spawn_worker("usertrail-heads", self.heads.clone())?);
+        let (sealing, queues) = (self.sealing.clone(), Arc::clone(&self.queues));
+        threads.push(spawn("usertrail-seal", move || {
+            for (shard, job) in sealing {
+                let _ = shard.run(job);
+                // What was sealed may have made a merge due.
+                queues.submit(&shard, Job::Merge);
+            }
+        })?);
+        let (merging, stopped) = (self.merging.clone(), self.stopped.clone());
+        threads.push(spawn("usertrail-merge", move || merge_all(&merging, &stopped))?);
         for _ in 0..core.shards.len().min(COMMIT_THREADS_MAX) {
             let (core, asked) = (Arc::clone(core), self.commits.clone());
             let run = move || asked.iter().for_each(|shard| core.committer.commit_asked(&shard));
@@ -155,6 +187,8 @@ impl Workers {
         *self.queues.ahead.lock() = None;
         *self.queues.sealing.lock() = None;
         *self.queues.heads.lock() = None;
+        *self.queues.merging.lock() = None;
+        *self.queues.running.lock() = None;
         *self.queues.commits.lock() = None;
         *self.queues.ticks.lock() = None;
         for thread in self.threads.lock().drain(..) {
@@ -179,6 +213,24 @@ fn spawn_worker(name: &str, work: Receiver<Work>) -> Result<JoinHandle<()>> {
             let _ = shard.run(job);
         }
     })
+}
+
+/// Merges what is due in these shards, no faster than it may, until the store closes.
+fn merge_all(work: &Receiver<Work>, stopped: &Receiver<Never>) {
+    lower_thread_priority();
+    let mut pace = |written: u64| {
+        // A wait that ends at once when the store closes; the sender is dropped then.
+        let wait = Duration::from_micros(written.saturating_mul(1_000_000) / MERGE_BYTES_PER_SECOND);
+        match stopped.recv_timeout(wait) {
+            Ok(never) => match never {},
+            Err(RecvTimeoutError::Timeout) => Ok(()),
+            Err(RecvTimeoutError::Disconnected) => Err(Error::new(ErrorKind::Closed, "the store is closed")),
+        }
+    };
+    for (shard, _) in work {
+        // What fails here is tried again after the next seal.
+        let _ = shard.merge_due(&mut pace);
+    }
 }
 
 fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>> {
@@ -219,6 +271,9 @@ impl Ticker {
             }
             self.note_floors();
             for shard in &*self.core.shards {
+                if shard.wants_checkpoint() {
+                    self.core.background.submit(shard, Job::Checkpoint);
+                }
                 // Sealing that failed for want of room is tried again.
                 if !shard.frozen.lock().is_empty() {
                     self.core.background.submit(shard, Job::Seal);

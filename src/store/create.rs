@@ -166,6 +166,9 @@ fn create_shard(disk: &dyn Disk, dir: &Path, store: &StoreManifest, shard: u16) 
         next_segment: 1,
         segments: vec![entry],
         rollbacks: Vec::new(),
+        runs: Vec::new(),
+        packs: Vec::new(),
+        closed: Vec::new(),
     };
     let path = dir.join(MANIFEST_NAME);
     let bytes = manifest.encode().map_err(located(&path, 0))?;

@@ -35,7 +35,7 @@ use crate::format::manifest::StoreManifest;
 use crate::io::mmap::SharedWords;
 use crate::io::{Access, Disk, LockGuard};
 use crate::shard::commit::Committer;
-use crate::shard::{Background, Shard};
+use crate::shard::{Background, Job, Shard};
 use background::Workers;
 
 /// An event store: a directory, its shards, and the threads that look after them.
@@ -152,6 +152,41 @@ impl Store {
         }
     }
 
+    /// Does what the background would do in its own time: seals segments that are full, and merges index runs. Returns when
+    /// nothing of it is due any more.
+    ///
+    /// Never needed: the background keeps up by itself, slowly enough not to be in anybody's way. Useful after a large
+    /// import, before a measurement, or in a test. Costs the writing of the runs that are due, which is at most about 12 bytes
+    /// for each event and [size class](Options::merge_fan_out); appends and reads go on meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadOnly`](ErrorKind::ReadOnly) in a store opened for reading, [`Poisoned`](ErrorKind::Poisoned),
+    /// [`StorageFull`](ErrorKind::StorageFull) (a merge needs the room of its result before it can remove what it was made
+    /// of), [`Corruption`](ErrorKind::Corruption) naming what is damaged, [`Closed`](ErrorKind::Closed) also if the store is
+    /// closed meanwhile. What was begun has no effect then; what was there stays.
+    ///
+    /// ```
+    /// # let store = usertrail::Store::in_memory()?;
+    /// store.maintain()?;
+    /// # Ok::<(), usertrail::Error>(())
+    /// ```
+    pub fn maintain(&self) -> Result<()> {
+        let core = &self.0.core;
+        core.check_open()?;
+        if core.access == Access::Read {
+            return Err(Error::new(ErrorKind::ReadOnly, "the store is open for reading only"));
+        }
+        for shard in &*core.shards {
+            if let Some(error) = shard.poison() {
+                return Err(error.clone());
+            }
+            shard.run(Job::Seal)?;
+            shard.merge_due(&mut |_| core.check_open())?;
+        }
+        core.check_open()
+    }
+
     /// Syncs everything, marks the store as closed cleanly, and stops its threads. Other clones can't use it any more.
     ///
     /// # Errors
@@ -193,13 +228,17 @@ impl Inner {
             workers.stop();
         }
         core.shards.iter().for_each(|shard| shard.set_leaving(false));
-        let sealed = core.shards.iter().try_for_each(|shard| shard.run(crate::shard::Job::Seal));
+        let sealed = core.shards.iter().try_for_each(|shard| shard.run(Job::Seal));
         core.shards.iter().for_each(|shard| shard.close());
         let flushed = core.committer.flush();
         // A shard that failed is not marked; the others are.
         let marks = core.shards.iter().map(|shard| shard.mark_clean());
         let marked = marks.fold(flushed, Result::and);
-        core.shards.iter().for_each(|shard| shard.close_heads());
+        for shard in &*core.shards {
+            // Without it the next opening reads more of the log.
+            let _ = shard.write_closing_checkpoint();
+            shard.close_heads();
+        }
         // What waits to be sealed is sealed at the next opening; only damage or a full disk leads there.
         marked.and(sealed.or_else(|error| match error.kind() {
             ErrorKind::StorageFull => Ok(()),

@@ -65,10 +65,9 @@ pub(super) enum WorkersKind {
     /// Threads of its own.
     Threads,
     /// The caller that causes it, at once; nothing happens by time.
-    #[cfg_attr(not(test), allow(dead_code, reason = "tests alone do without threads"))]
     Caller,
     /// Whoever can't go on without it: background threads may be late for ever.
-    #[cfg_attr(not(test), allow(dead_code, reason = "tests alone do without threads"))]
+    #[cfg_attr(not(test), expect(dead_code, reason = "tests alone do without threads"))]
     Nobody,
 }
 
@@ -167,8 +166,10 @@ fn context(
         segment_bytes_max: manifest.segment_bytes_max,
         write_ahead: durability(options, manifest).waits(),
         readers_wait: access == Access::Write && durability(options, manifest).waits(),
+        merge_fan_out: options.merge_fan_out,
         unsynced_bytes_max: options.unsynced_bytes_max / u64::from(manifest.shards),
         shares: Shares::of(budget, manifest.shards),
+        checkpoint_bytes: options.checkpoint_bytes,
         live,
         access,
     })

@@ -9,6 +9,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::io::real::RealDisk;
 use crate::segment::create::{SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN};
 use crate::shard::memory::{budget_default, budget_min};
+use crate::shard::merging::MERGE_FAN_OUT;
 use crate::shard::recovery::Repair;
 
 /// When an append is acknowledged, and so what it survives.
@@ -54,7 +55,9 @@ pub struct Options {
     pub(super) read_only: bool,
     pub(super) unsynced_bytes_max: u64,
     pub(super) memory_budget: Option<u64>,
+    pub(super) checkpoint_bytes: u64,
     pub(super) clock_jump_max: Duration,
+    pub(super) merge_fan_out: usize,
     pub(super) repair: Repair,
 }
 
@@ -76,7 +79,9 @@ impl Options {
             read_only: false,
             unsynced_bytes_max: 2 << 30,
             memory_budget: None,
+            checkpoint_bytes: 16 << 20,
             clock_jump_max: Duration::from_mins(1),
+            merge_fan_out: MERGE_FAN_OUT,
             repair: Repair::No,
         }
     }
@@ -130,7 +135,7 @@ impl Options {
 
     /// How many bytes may wait for a sync, at every durability; each shard gets an equal part. Default 2 GiB.
     ///
-    /// From half of it on, writers are slowed to what the disk takes, smoothly; at the bound they wait for a sync.
+    /// From three quarters of it on, writers are slowed to what the disk takes, smoothly; at the bound they wait for a sync.
     #[must_use]
     pub fn unsynced_bytes_max(mut self, bytes: u64) -> Self {
         self.unsynced_bytes_max = bytes;
@@ -150,10 +155,29 @@ impl Options {
         self
     }
 
+    /// After how many bytes of a shard's log an index checkpoint is written, in the background: about so much of each shard
+    /// is read when the store is opened after the process was killed. Default 16 MiB; `u64::MAX` for none.
+    #[must_use]
+    pub fn checkpoint_bytes(mut self, bytes: u64) -> Self {
+        self.checkpoint_bytes = bytes;
+        self
+    }
+
     /// How far the clock may jump forward before a `system.clock_jumped` event records it. Default 60 s.
     #[must_use]
     pub fn clock_jump_max(mut self, jump: Duration) -> Self {
         self.clock_jump_max = jump;
+        self
+    }
+
+    /// How many neighbouring index runs become one, from 2 to 64. Default 8.
+    ///
+    /// Each sealed segment has an index run of its own; they are merged in the background, so that a look-up meets less than
+    /// this many runs of each size. Fewer make look-ups faster and write more: every entry of the index, about 12 bytes an
+    /// event, is written again once for each power of this number that the shard's count of segments has reached.
+    #[must_use]
+    pub fn merge_fan_out(mut self, runs: usize) -> Self {
+        self.merge_fan_out = runs;
         self
     }
 
@@ -222,6 +246,12 @@ impl Options {
             return invalid(
                 "the store's name must be 1 to 200 printable ASCII characters but spaces and +".to_owned(),
             );
+        }
+        if self.checkpoint_bytes == 0 {
+            return invalid("checkpoint_bytes: must be at least 1".to_owned());
+        }
+        if !(2..=64).contains(&self.merge_fan_out) {
+            return invalid(format!("merging {} runs into one: must be from 2 to 64", self.merge_fan_out));
         }
         if self.unsynced_bytes_max < SEGMENT_BYTES_MIN {
             return invalid("unsynced_bytes_max: must be at least 1 MiB".to_owned());

@@ -23,6 +23,12 @@ pub struct Stats {
     pub segments: u64,
     /// Index runs.
     pub runs: u64,
+    /// Merges of index runs that this process has done.
+    pub merges: u64,
+    /// Bytes of index runs that they have written.
+    pub merged_bytes: u64,
+    /// Bytes of index runs that are due to be merged: the work that the background is behind with.
+    pub merge_waiting_bytes: u64,
     /// The length of all files in bytes, with what is allocated ahead.
     pub bytes_on_disk: u64,
     /// How much of that is allocated for events to come.
@@ -150,6 +156,22 @@ impl Store {
     }
 }
 
+impl Stats {
+    fn count_source(&mut self, source: &Source) {
+        match source {
+            Source::Run(run) => {
+                self.runs += 1;
+                self.run_bytes += run.file_bytes();
+            }
+            Source::Tail(tail, segment) => {
+                self.tail_index_bytes += tail.bytes() as u64;
+                self.tail_users += tail.user_count() as u64;
+                self.tail_events += segment.published();
+            }
+        }
+    }
+}
+
 impl Core {
     fn stats(&self) -> Result<Stats> {
         self.check_open()?;
@@ -159,6 +181,9 @@ impl Core {
             shards: self.manifest.shards,
             segments: 0,
             runs: 0,
+            merges: 0,
+            merged_bytes: 0,
+            merge_waiting_bytes: 0,
             bytes_on_disk: self.disk.used_bytes(&self.dir)?,
             bytes_ahead: 0,
             bytes_per_event: 0.0,
@@ -196,24 +221,15 @@ impl Core {
             stats.segments += view.segments.len() as u64;
             stats.bytes_ahead += shard.bytes_ahead(view);
             stats.unsynced_bytes += shard.unsynced_bytes();
+            stats.merges += shard.merges.load(Ordering::Relaxed);
+            stats.merged_bytes += shard.merged_bytes.load(Ordering::Relaxed);
+            stats.merge_waiting_bytes += shard.merge_waiting_bytes(view);
             stats.rollover_waits += shard.rollover_waits.load(Ordering::Relaxed);
             let usage = shard.usage(view);
             stats.memory.add(&usage);
             stats.segment_memory_bytes +=
                 usage.record_offsets + usage.checksum_marks + usage.runs + usage.rescued;
-            for source in &view.sources {
-                match source {
-                    Source::Run(run) => {
-                        stats.runs += 1;
-                        stats.run_bytes += run.file_bytes();
-                    }
-                    Source::Tail(tail, segment) => {
-                        stats.tail_index_bytes += tail.bytes() as u64;
-                        stats.tail_users += tail.user_count() as u64;
-                        stats.tail_events += segment.published();
-                    }
-                }
-            }
+            view.sources.iter().for_each(|source| stats.count_source(source));
         }
         let used = stats.bytes_on_disk.saturating_sub(stats.bytes_ahead);
         if stats.events > 0 {

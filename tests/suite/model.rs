@@ -25,6 +25,7 @@ enum Step {
     Misuse(usize, usize),
     ById(usize, u128),
     ReadBeside,
+    Maintain,
     Reopen(bool),
     Crash,
 }
@@ -106,6 +107,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (any::<usize>(), prop_oneof![any::<u128>(), (0_u32..128).prop_map(|bit| 1 << bit)])
             .prop_map(|(which, bits)| Step::ById(which, bits)),
         1 => Just(Step::ReadBeside),
+        2 => Just(Step::Maintain),
         1 => any::<bool>().prop_map(Step::Reopen),
         1 => Just(Step::Crash),
     ]
@@ -140,6 +142,7 @@ fn run(setting: Setting, steps: Vec<Step>) {
             Step::Misuse(which, how) => world.misuse(which, how),
             Step::ById(which, bits) => world.by_id(which, bits),
             Step::ReadBeside => world.read_beside(),
+            Step::Maintain => world.maintain(),
             Step::Reopen(close) => world.reopen(close),
             Step::Crash => world.crash(),
         }

@@ -198,11 +198,18 @@ pub struct World {
     held: Vec<Held>,
 }
 
+/// Few segments are filled here, and they are to be merged.
+const MERGE_FAN_OUT: usize = 2;
+
 impl World {
     pub fn new(setting: Setting) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let options =
-            Options::new().shards(setting.shards).durability(setting.durability).segment_bytes_max(1 << 20);
+        let options = Options::new()
+            .shards(setting.shards)
+            .durability(setting.durability)
+            .segment_bytes_max(1 << 20)
+            .checkpoint_bytes(4096)
+            .merge_fan_out(MERGE_FAN_OUT);
         let store = if setting.on_disk {
             options.create_new(dir.path().join("0")).unwrap()
         } else {
@@ -471,6 +478,28 @@ impl World {
     }
 
     /// Closes (or drops) the store and opens it again.
+    fn options(&self) -> Options {
+        Options::new().durability(self.setting.durability).checkpoint_bytes(4096).merge_fan_out(MERGE_FAN_OUT)
+    }
+
+    /// What the background would do in its time is done now.
+    pub fn maintain(&mut self) {
+        self.store.maintain().unwrap();
+        let stats = self.store.stats().unwrap();
+        assert_eq!(stats.merge_waiting_bytes, 0);
+        let sealed = stats.segments - u64::from(stats.shards);
+        assert!(stats.runs <= sealed);
+        if stats.shards == 1 {
+            // With a fan-out of two, no two runs of one level stand side by side.
+            assert!(
+                stats.runs <= u64::from(u64::BITS - sealed.leading_zeros()),
+                "{} of {sealed}",
+                stats.runs
+            );
+        }
+        self.verify_all();
+    }
+
     pub fn reopen(&mut self, close: bool) {
         if !self.setting.on_disk {
             return;
@@ -482,7 +511,7 @@ impl World {
         }
         // The old handle holds the lock until it is dropped.
         self.store = Options::new().shards(1).in_memory().unwrap();
-        self.store = Options::new().durability(self.setting.durability).open(path).unwrap();
+        self.store = self.options().open(path).unwrap();
         assert!(self.store.recovery().shards.is_empty(), "{:?}", self.store.recovery());
         self.verify_all();
     }
@@ -496,7 +525,7 @@ impl World {
         self.lives += 1;
         copy_of_killed(&from, &self.path());
         self.read_unrecovered();
-        self.store = Options::new().durability(self.setting.durability).open(self.path()).unwrap();
+        self.store = self.options().open(self.path()).unwrap();
         assert!(!self.store.recovery().rolled_back(), "{:?}", self.store.recovery());
         self.verify_all();
     }

@@ -40,7 +40,7 @@ impl Log {
         }
         self.end += users.len() as u64;
         let records = users.len() as u64;
-        let scope = RunScope { store_id: [3; 16], shard: 7, base, records, salt: 1, time_base: 0 };
+        let scope = RunScope { store_id: [3; 16], shard: 7, base, records, salt: 1, time_base: 0, level: 0 };
         let mut builder = RunBuilder::new(scope, postings.len());
         for (user, (count_before, postings)) in &postings {
             let times = vec![0; postings.len()];

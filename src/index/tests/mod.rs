@@ -5,6 +5,8 @@
 mod damage;
 mod heads;
 mod memory;
+mod merge;
+mod rare;
 mod run;
 mod tail;
 

@@ -34,6 +34,7 @@ pub(super) fn build(list: &List) -> Vec<u8> {
         records: list.0.len() as u64,
         salt: 99,
         time_base: 5_000,
+        level: 0,
     };
     let mut builder = RunBuilder::new(scope, users.len());
     for user in users {

@@ -68,6 +68,14 @@ impl Inode {
         bytes
     }
 
+    /// What was written is dirty, also where the same bytes stood before.
+    pub(super) fn mark_dirty(&mut self, written: std::ops::Range<usize>) {
+        let current = self.current();
+        for page in pages(self.bytes).filter(|page| page.start < written.end && written.start < page.end) {
+            self.clean[page.start] = !current[page.start];
+        }
+    }
+
     /// Writes dirty pages back; with `lost`, they are marked clean and nothing is written.
     pub(super) fn sync(&mut self, lost: bool) {
         let current = self.current();
