@@ -6,7 +6,7 @@ use super::init::durability_name;
 use super::output::Output;
 use super::reading;
 use super::text::{bytes, grouped, printable};
-use crate::{Stats, Store};
+use crate::{MemoryStats, Stats, Store};
 
 pub(super) fn run(args: &StatsArgs) -> Result<Exit, Failure> {
     let store = reading::open(&args.data)?;
@@ -43,6 +43,8 @@ fn table(store: &Store, stats: &Stats, output: &mut Output) -> Result<(), Failur
             format!("{} ({} of it for events to come)", bytes(stats.bytes_on_disk), bytes(stats.bytes_ahead)),
         ),
         ("index on disk", index_on_disk(stats)),
+        ("memory", memory(&stats.memory)),
+        ("head table", format!("{} mapped", bytes(stats.memory.head_table_mapped_bytes))),
         ("bytes an event", format!("{:.1}", stats.bytes_per_event)),
     ];
     for (name, value) in lines {
@@ -64,4 +66,19 @@ fn table(store: &Store, stats: &Stats, output: &mut Output) -> Result<(), Failur
         ))?;
     }
     Ok(())
+}
+
+/// What is allocated of the budget, and for what.
+fn memory(memory: &MemoryStats) -> String {
+    let of_segments = memory.record_offset_bytes + memory.checksum_mark_bytes + memory.rescued_bytes;
+    format!(
+        "{} of {} (indexes {}, to be sealed {}, sealing {}, segments {}, runs {})",
+        bytes(memory.used_bytes),
+        bytes(memory.budget_bytes),
+        bytes(memory.active_index_bytes),
+        bytes(memory.frozen_index_bytes),
+        bytes(memory.sealing_bytes),
+        bytes(of_segments),
+        bytes(memory.run_bytes)
+    )
 }

@@ -12,6 +12,7 @@ pub(crate) mod bytes;
 pub(crate) mod checkpoint;
 pub(crate) mod cursor;
 pub(crate) mod event_id;
+pub(crate) mod heads;
 pub(crate) mod keys;
 pub(crate) mod manifest;
 pub(crate) mod posting;

@@ -6,6 +6,7 @@
 
 pub(crate) mod builder;
 pub(crate) mod dictionary;
+pub(crate) mod heads;
 pub(crate) mod merge;
 pub(crate) mod run;
 pub(crate) mod selection;

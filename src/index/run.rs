@@ -88,6 +88,11 @@ impl Run {
         &self.header
     }
 
+    /// One past the last sequence that it covers.
+    pub(crate) fn end(&self) -> u64 {
+        self.header.base + self.header.records
+    }
+
     /// The names behind the codes.
     pub(crate) fn dictionaries(&self) -> &Dictionaries {
         &self.dictionaries

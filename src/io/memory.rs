@@ -197,6 +197,10 @@ impl DiskFile for MemoryFile {
         Ok(SegmentMap::new(&self.memory, bound(start), bound(published)))
     }
 
+    fn map_words(&self, access: Access) -> Result<SharedWords> {
+        Ok(SharedWords::new(Arc::clone(&self.memory), access))
+    }
+
     fn set_read_only(&self) -> Result<()> {
         Ok(())
     }

@@ -365,6 +365,29 @@ impl SharedWords {
         }
     }
 
+    /// Asks the processor to bring the line of word `index` near; a hint, never a fault.
+    #[inline]
+    pub(crate) fn prefetch(&self, index: usize) {
+        if index < self.len() {
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: a prefetch reads nothing architecturally; the address is inside the mapping.
+            unsafe {
+                use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+                _mm_prefetch::<_MM_HINT_T0>(self.memory.raw.as_ptr().add(index * 8).cast());
+            }
+        }
+    }
+
+    /// Makes pages present for reading. Best effort.
+    pub(crate) fn populate(&self, index: usize, words: usize) {
+        let page = 4096;
+        let first = index * 8 / page * page;
+        let end = (index.saturating_add(words)).saturating_mul(8).min(self.memory.len());
+        if first < end {
+            let _ = self.memory.raw.advise_range(Advice::PopulateRead, first, end - first);
+        }
+    }
+
     #[inline]
     fn word(&self, index: usize) -> Option<&AtomicU64> {
         if index >= self.len() {

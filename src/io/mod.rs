@@ -82,6 +82,8 @@ pub(crate) trait DiskFile: Send + Sync + Debug {
     fn sync_data(&self) -> Result<()>;
     /// Maps the whole file. Bytes from `start` up to `published` may be read at once.
     fn map(&self, start: u64, published: u64, access: Access) -> Result<Arc<SegmentMap>>;
+    /// Maps the whole file as 64-bit words. It must not be mapped in another way at the same time.
+    fn map_words(&self, access: Access) -> Result<SharedWords>;
     /// Takes the write permission off the file, so that no tool changes it by accident.
     fn set_read_only(&self) -> Result<()>;
 }

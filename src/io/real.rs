@@ -318,6 +318,11 @@ impl DiskFile for RealFile {
         Ok(SegmentMap::new(&Memory::of_file(memory), bound(start), bound(published)))
     }
 
+    fn map_words(&self, access: Access) -> Result<SharedWords> {
+        let memory = map_whole(&self.file, &self.path, self.bytes, access)?;
+        Ok(SharedWords::new(Memory::of_file(memory), access))
+    }
+
     fn set_read_only(&self) -> Result<()> {
         let change = || {
             let mut permissions = self.file.metadata()?.permissions();

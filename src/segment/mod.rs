@@ -79,6 +79,17 @@ impl Checked {
     }
 }
 
+/// What a segment takes of memory, in bytes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SegmentMemory {
+    /// Where records begin, of a segment that isn't sealed.
+    pub(crate) offsets: usize,
+    /// Which checksums were compared.
+    pub(crate) checked: usize,
+    /// What a failed sync may lose.
+    pub(crate) rescued: usize,
+}
+
 #[derive(Debug)]
 struct Rescued {
     from: usize,
@@ -206,7 +217,7 @@ impl Segment {
     }
 
     /// The bytes of memory that it takes, besides the mapping.
-    pub(crate) fn memory_bytes(&self) -> usize {
+    pub(crate) fn memory(&self) -> SegmentMemory {
         let offsets = match &self.offsets {
             Offsets::Growing(offsets) => offsets.bytes(),
             Offsets::Sealed(_) => 0,
@@ -215,7 +226,11 @@ impl Segment {
             Checked::Bits { bits, .. } => size_of_val(&**bits),
             Checked::All => 0,
         };
-        offsets + checked + self.rescued.get().map_or(0, |rescued| rescued.bytes.len())
+        SegmentMemory {
+            offsets,
+            checked,
+            rescued: self.rescued.get().map_or(0, |rescued| rescued.bytes.len()),
+        }
     }
 
     /// Notes where record `ordinal` begins. The writer's; before the record is published.

@@ -121,7 +121,8 @@ fn open_listed_by(
         }
     };
     let rollbacks: Arc<[Rollback]> = manifest.rollbacks.clone().into();
-    let mut view = ShardView { shard, segments: sealed.segments, sources: sealed.runs.sources, rollbacks };
+    let mut view =
+        ShardView { shard, segments: sealed.segments, sources: sealed.runs.sources, rollbacks, heads: None };
     let mut users_total = sealed.users_total;
     let mut end = sealed.end;
     for (file, header) in opened {

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use super::memory::sealing_bytes;
 use super::sealed::write_run;
 use super::view::Source;
-use super::{Job, Shard};
+use super::{Frozen, Job, Shard};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::located;
 use crate::format::manifest::ShardManifest;
@@ -34,6 +35,7 @@ impl Shard {
                 self.populate();
                 Ok(())
             }
+            Job::Heads => self.tend_heads(),
             Job::Checkpoint => self.write_checkpoint(),
             Job::Seal => {
                 self.establish()?;
@@ -73,6 +75,13 @@ impl Shard {
         let Some(frozen) = self.frozen.lock().first().cloned() else { return Ok(()) };
         // What is told to be durable must be found again.
         self.establish()?;
+        self.sealing_bytes.store(sealing_bytes(&frozen), Ordering::Relaxed);
+        let sealed = self.seal_frozen(&frozen);
+        self.sealing_bytes.store(0, Ordering::Relaxed);
+        sealed
+    }
+
+    fn seal_frozen(&self, frozen: &Frozen) -> Result<()> {
         let segment = &frozen.segment;
         let Sealing { footer, times, .. } = seal(segment, frozen.users_total).inspect_err(|error| {
             // Records may be among what the sync lost. A full disk can't be the cause: the space was allocated.
@@ -85,6 +94,7 @@ impl Shard {
         let run = write_run(&self.context, &self.dir, segment, &frozen.tail, &times)?;
         let id = segment.header().segment;
         self.mark_sealed(id)?;
+        self.fold_sealed(run.as_ref());
         let _ = segment.map().publish_up_to(segment.map().len());
         let sealed = Arc::new(segment.with_footer(footer));
         self.change_view(|view| {

@@ -7,7 +7,9 @@ pub(crate) mod checkpoint;
 pub(crate) mod commit;
 pub(crate) mod follow;
 mod group;
+mod heads;
 pub(crate) mod maintain;
+pub(crate) mod memory;
 pub(crate) mod merging;
 pub(crate) mod next_segment;
 pub(crate) mod pace;
@@ -56,6 +58,8 @@ pub(crate) struct Context {
     pub(crate) merge_fan_out: usize,
     /// How many bytes of one shard may wait for a sync before its writers do.
     pub(crate) unsynced_bytes_max: u64,
+    /// How much memory one shard's indexes may take.
+    pub(crate) shares: memory::Shares,
     /// After how many bytes of log an index checkpoint is written.
     pub(crate) checkpoint_bytes: u64,
     /// The published and durable tails, for other processes.
@@ -72,6 +76,8 @@ pub(crate) enum Job {
     Populate,
     /// Make new segments durable, and seal what was rolled over.
     Seal,
+    /// Make the head table what it should be.
+    Heads,
     /// Write an index checkpoint.
     Checkpoint,
     /// Merge index runs.
@@ -93,6 +99,8 @@ pub(crate) struct Frozen {
     pub(crate) tail: Arc<TailIndex>,
     /// How many users the shard had seen when the segment ended.
     pub(crate) users_total: u64,
+    /// What its index takes of memory.
+    pub(crate) index_bytes: u64,
 }
 
 /// How many rolled-over segments may wait to be sealed before writers wait: bounds the memory of their indexes.
@@ -120,6 +128,12 @@ pub(crate) struct Shard {
     pub(crate) frozen: Mutex<Vec<Frozen>>,
     /// Held while sealing, so that two threads don't seal the same segment.
     pub(crate) sealing: Mutex<()>,
+    /// Held while the head table is tended.
+    building: Mutex<()>,
+    /// Up to where the log was sealed when tending the head table failed.
+    heads_failed_at: AtomicU64,
+    /// The store is going to be closed: what can be left undone is.
+    leaving: AtomicBool,
     /// Held while an index checkpoint is written.
     checkpointing: Mutex<()>,
     /// Held while merging, so that two threads don't merge the same runs. Why nothing is merged any more, if damage was
@@ -142,6 +156,10 @@ pub(crate) struct Shard {
     pub(crate) slot_floor: AtomicU64,
     pub(crate) users_total: AtomicU64,
     pub(crate) rollover_waits: AtomicU64,
+    /// How large a segment is filled before its index is, as the last one had it.
+    segment_bytes_wanted: AtomicU64,
+    /// What the sealing that runs takes of memory, about.
+    sealing_bytes: AtomicU64,
     /// In a store opened for reading: whom it follows.
     pub(crate) following: Mutex<follow::Following>,
     poisoned: OnceLock<Error>,
@@ -178,6 +196,9 @@ impl Shard {
             manifest: Mutex::new(opened.manifest),
             frozen: Mutex::new(opened.frozen),
             sealing: Mutex::new(()),
+            building: Mutex::new(()),
+            heads_failed_at: AtomicU64::new(0),
+            leaving: AtomicBool::new(false),
             checkpointing: Mutex::new(()),
             merging: Mutex::new(None),
             merges: AtomicU64::new(0),
@@ -191,6 +212,8 @@ impl Shard {
             slot_floor: AtomicU64::new(0),
             users_total: AtomicU64::new(opened.users_total),
             rollover_waits: AtomicU64::new(0),
+            segment_bytes_wanted: AtomicU64::new(u64::MAX),
+            sealing_bytes: AtomicU64::new(0),
             following: Mutex::default(),
             poisoned: OnceLock::new(),
             closed: AtomicBool::new(false),
@@ -267,6 +290,11 @@ impl Shard {
             segment.rescue(durable.saturating_sub(segment.base()));
         }
         self.preparation_done.notify_all();
+    }
+
+    /// Says whether the store is going to be closed, so that long work in the background is left undone.
+    pub(crate) fn set_leaving(&self, leaving: bool) {
+        self.leaving.store(leaving, Ordering::Relaxed);
     }
 
     pub(crate) fn is_closed(&self) -> bool {

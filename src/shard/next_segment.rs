@@ -129,7 +129,8 @@ impl Shard {
     /// Whether a rollover would find the next segment's file.
     #[cfg(feature = "async")]
     pub(crate) fn next_segment_is_ready(&self) -> bool {
-        !self.preparation.lock().ready.is_empty() && self.frozen.lock().len() < super::FROZEN_MAX
+        !self.preparation.lock().ready.is_empty()
+            && !self.must_seal_before(self.context.shares.tail_bytes_max)
     }
 
     /// Allocates and populates a new segment's file; nothing of it is synced.
@@ -139,7 +140,8 @@ impl Shard {
         // A shard's segments grow by doubling, so that a small store is small. By how many there are, not by their
         // numbers: each opening gives a new number to the file that is prepared and not used yet.
         let doubled = SEGMENT_BYTES_MIN << before.min(20);
-        let mut file_bytes = doubled.min(self.context.segment_bytes_max);
+        let wanted = self.segment_bytes_wanted.load(Ordering::Relaxed);
+        let mut file_bytes = doubled.min(self.context.segment_bytes_max).min(wanted);
         let (file, header) = loop {
             let header = Header {
                 store_id: self.context.store_id,

@@ -14,7 +14,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::checkpoint::{self, Known};
+use super::heads::open_clean;
 use super::maintain::MANIFEST_NAME;
+use super::memory::index_bytes;
 use super::next_segment::add_unlisted;
 use super::replay::{Replayed, replay};
 use super::sealed::{Runs, open_runs, remake_footer};
@@ -475,7 +477,8 @@ impl Opening<'_> {
             base = segment.end();
             sources.push(Source::Tail(Arc::clone(&tail), Arc::clone(&segment)));
             segments.push(Arc::clone(&segment));
-            tails.push(Frozen { segment, tail, users_total });
+            let index_bytes = index_bytes(&tail, &segment);
+            tails.push(Frozen { segment, tail, users_total, index_bytes });
         }
         let active = tails.pop().ok_or_else(|| {
             let path = self.dir.join(MANIFEST_NAME);
@@ -487,7 +490,8 @@ impl Opening<'_> {
         }
         let writer = writer(&active, end, last_recorded_at)?;
         let rollbacks: Arc<[Rollback]> = manifest.rollbacks.clone().into();
-        let view = ShardView { shard: self.shard, segments, sources, rollbacks };
+        let mut view = ShardView { shard: self.shard, segments, sources, rollbacks, heads: None };
+        view.heads = open_clean(self.context, self.dir, &view);
         Ok(Opened { view, manifest, writer: Some(writer), frozen: tails, durable: end, users_total })
     }
 }

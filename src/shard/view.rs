@@ -11,6 +11,7 @@ use crate::format::keys::IndexKey;
 use crate::format::manifest::Rollback;
 use crate::ids::{Fingerprint, ShardId};
 use crate::index::UserHead;
+use crate::index::heads::{HeadTable, Look};
 use crate::index::run::Run;
 use crate::index::tail::TailIndex;
 use crate::segment::Segment;
@@ -24,6 +25,8 @@ pub(crate) struct ShardView {
     /// Who has which events: oldest first, contiguous, covering all segments.
     pub(crate) sources: Vec<Source>,
     pub(crate) rollbacks: Arc<[Rollback]>,
+    /// For the writer: what users had in sealed segments, as far as it goes.
+    pub(crate) heads: Option<Arc<HeadTable>>,
 }
 
 /// What one read sees: a view, and how far.
@@ -65,6 +68,14 @@ pub(crate) enum Source {
 }
 
 impl Source {
+    /// One past the last sequence of its range.
+    pub(crate) fn end(&self) -> u64 {
+        match self {
+            Self::Run(run) => run.end(),
+            Self::Tail(_, segment) => segment.end(),
+        }
+    }
+
     /// How many events the user has had up to the end of this source, and which was the last; `None` if none of them
     /// is here. For the writer: counts what isn't published yet.
     pub(crate) fn head(&self, user: Fingerprint) -> Result<Option<UserHead>> {
@@ -125,6 +136,26 @@ impl ShardView {
             )
         })?;
         segment.leaf(sequence)
+    }
+
+    /// What the user had before the newest source, which is the writer's own: from the sources, the newest first, until the
+    /// head table covers the rest.
+    pub(crate) fn head_before_newest(&self, user: Fingerprint) -> Result<Option<UserHead>> {
+        let mut table = self.heads.as_deref();
+        // Once: a source that is taken in meanwhile is asked as well.
+        let covers = table.map_or(0, HeadTable::covers);
+        for source in self.sources.iter().rev().skip(1) {
+            if let Some(heads) = table.filter(|_| source.end() <= covers) {
+                match heads.look_up(user) {
+                    Look::Known(head) => return Ok(head),
+                    Look::Unknown => table = None,
+                }
+            }
+            if let Some(head) = source.head(user)? {
+                return Ok(Some(head));
+            }
+        }
+        Ok(None)
     }
 
     fn user_count(&self, user: Fingerprint, end: u64) -> Result<u64> {

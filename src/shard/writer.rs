@@ -7,10 +7,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::maintain::POPULATE_BYTES;
+use super::memory::index_bytes;
 use super::next_segment::Prepared;
 use super::replay::tags_of;
 use super::view::Source;
-use super::{Background, FROZEN_MAX, Frozen, Job, Shard};
+use super::{Background, Frozen, Job, Shard};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Assigned, EventId, NewEvent, Timestamp, assign, encode_leaf, leaf_bytes};
 use crate::format::event_id;
@@ -26,6 +27,9 @@ use crate::segment::seal::sealing_bytes;
 
 /// The most bytes of records in an atomic group: it must fit one segment, and the smallest has 1 MiB.
 pub(crate) const GROUP_BYTES_MAX: usize = 512 << 10;
+
+/// After how many records the memory of the index is looked at: the sum takes a microsecond or two.
+const INDEX_LOOKS: u64 = 1024;
 
 /// What only the thread that holds the shard's lock touches.
 #[derive(Debug)]
@@ -45,6 +49,8 @@ pub(crate) struct Writer {
     recent_actions: Recent,
     recent_services: Recent,
     written_bytes: u64,
+    /// The segment's index has used up its share of memory.
+    index_full: bool,
     wants_populate: bool,
     wants_seal: bool,
 }
@@ -93,6 +99,7 @@ impl Writer {
             recent_actions: Recent::default(),
             recent_services: Recent::default(),
             written_bytes: 0,
+            index_full: false,
             wants_populate: false,
             wants_seal: false,
         }
@@ -104,33 +111,32 @@ impl Writer {
         self.last_recorded_at
     }
 
-    /// Whether `records` more records of `bytes` in all fit this segment, with what sealing needs.
+    /// Whether `records` more records of `bytes` in all fit this segment, with what sealing needs, and the memory for its
+    /// index isn't used up.
     fn fits(&self, bytes: usize, records: u64) -> bool {
         let held = self.next - self.segment.base();
         let end = self.appender.end() as u64 + bytes as u64 + sealing_bytes(held + records);
-        end <= self.segment.header().file_bytes
+        end <= self.segment.header().file_bytes && !self.index_full
     }
 
-    /// What the user had before: from the tail, else from older sources, the newest first.
-    fn user_state(&self, shard: &Shard, user: Fingerprint) -> Result<UserState> {
+    /// The user's place in the tail. Whoever has none is on the way from the head table when this returns.
+    fn find(&self, shard: &Shard, user: Fingerprint) -> Option<(Slot, UserHead)> {
         if let Some(slot) = self.tail.slot(user) {
-            return Ok(UserState { user, slot: Some(slot), head: Some(self.tail.head(slot)) });
+            return Some((slot, self.tail.head(slot)));
         }
-        let view = shard.view();
-        // Most new users of a segment are in some older one: the filters of all runs are asked for before the first is looked at.
-        for source in &view.sources {
-            if let Source::Run(run) = source {
-                run.prefetch(user);
-            }
+        if let Some(heads) = &shard.view.load().heads {
+            heads.prefetch(user);
         }
-        let mut head = None;
-        for source in view.sources.iter().rev().skip(1) {
-            head = source.head(user)?;
-            if head.is_some() {
-                break;
-            }
-        }
-        Ok(UserState { user, slot: None, head })
+        None
+    }
+
+    /// What the user had before: from the tail, else from what is older.
+    fn user_state(shard: &Shard, user: Fingerprint, found: Option<(Slot, UserHead)>) -> Result<UserState> {
+        let head = match found {
+            Some((_, head)) => Some(head),
+            None => shard.view.load().head_before_newest(user)?,
+        };
+        Ok(UserState { user, slot: found.map(|(slot, _)| slot), head })
     }
 
     /// Writes an event into the buffer for one record; returns how many bytes it takes in the log.
@@ -188,6 +194,10 @@ impl Writer {
             ));
         }
         self.next += 1;
+        if (ordinal + 1).is_multiple_of(INDEX_LOOKS) {
+            let index_bytes = index_bytes(&self.tail, &self.segment);
+            self.index_full = index_bytes > shard.context.shares.tail_bytes_max;
+        }
         self.written_bytes += self.record.len() as u64;
         let user_sequence = user_sequence.map(UserSequence::new);
         Ok(Placed { id, sequence: Sequence::new(sequence), user_sequence, recorded_at })
@@ -256,17 +266,16 @@ impl Shard {
         writer: &mut Writer,
         incoming: Incoming<'_, '_>,
     ) -> Result<Option<UserState>> {
-        let user_state =
-            |writer: &Writer| incoming.user.map(|user| writer.user_state(self, user)).transpose();
+        let find = |writer: &Writer| incoming.user.and_then(|user| writer.find(self, user));
         // The user first: that memory is far away, and the processor encodes while it comes.
-        let user = user_state(writer)?;
+        let mut found = find(writer);
         let bytes = writer.encode(incoming.event);
-        if writer.fits(bytes, 1) {
-            return Ok(user);
+        if !writer.fits(bytes, 1) {
+            self.roll_over(writer)?;
+            // Not the place from before: that was one in the full segment's index.
+            found = find(writer);
         }
-        self.roll_over(writer)?;
-        // Not the place from before: that was one in the full segment's index.
-        user_state(writer)
+        incoming.user.map(|user| Writer::user_state(self, user, found)).transpose()
     }
 
     fn append_one(self: &Arc<Self>, writer: &mut Writer, incoming: Incoming<'_, '_>) -> Result<Placed> {
@@ -316,13 +325,15 @@ impl Shard {
                 shard.roll_over(writer)?;
             }
             // All that can fail comes before the first record: from here on the group is stored whole.
-            let mut state = user.map(|user| writer.user_state(shard, user)).transpose()?;
+            let mut state =
+                user.map(|user| Writer::user_state(shard, user, writer.find(shard, user))).transpose()?;
             let now = writer.now(shard);
             let mut placed = Vec::with_capacity(events.len());
             for (index, event) in (0..count).zip(events) {
                 writer.encode(event);
                 placed.push(writer.stage(shard, event, state, now, (index, count))?);
-                state = user.map(|user| writer.user_state(shard, user)).transpose()?;
+                state =
+                    user.map(|user| Writer::user_state(shard, user, writer.find(shard, user))).transpose()?;
             }
             writer.publish(shard);
             Ok(placed)
@@ -360,9 +371,11 @@ impl Shard {
     fn roll_over(self: &Arc<Self>, writer: &mut Writer) -> Result<()> {
         writer.publish(self);
         // Indexes that wait to be sealed are in memory: a writer that is too fast helps.
-        while self.frozen.lock().len() >= FROZEN_MAX {
+        let index_bytes = index_bytes(&writer.tail, &writer.segment);
+        while self.must_seal_before(index_bytes) {
             self.seal_oldest()?;
         }
+        self.learn_segment_bytes(writer.appender.end() as u64, index_bytes);
         let Prepared { file, map, header } = self.take_prepared()?;
         let segment = Arc::new(Segment::growing(file, map, header, writer.next));
         let appender = segment
@@ -374,6 +387,7 @@ impl Shard {
             segment: Arc::clone(&writer.segment),
             tail: Arc::clone(&writer.tail),
             users_total: writer.users_total,
+            index_bytes,
         });
         self.change_view(|view| {
             view.segments.push(Arc::clone(&segment));
@@ -384,6 +398,7 @@ impl Shard {
         writer.appender = appender;
         writer.segment = segment;
         writer.tail = tail;
+        writer.index_full = false;
         writer.recent_actions = Recent::default();
         writer.recent_services = Recent::default();
         writer.wants_seal = true;

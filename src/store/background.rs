@@ -41,6 +41,9 @@ impl Background for Inline {
             // What fails here fails again where its result is needed, and is told there.
             let _ = shard.run(job);
             if job == Job::Seal {
+                if shard.wants_heads() {
+                    let _ = shard.run(Job::Heads);
+                }
                 let _ = shard.run(Job::Merge);
             }
         }
@@ -61,6 +64,7 @@ pub(super) struct Workers {
     queues: Arc<Queues>,
     ahead: Receiver<Work>,
     sealing: Receiver<Work>,
+    heads: Receiver<Work>,
     merging: Receiver<Work>,
     stopped: Receiver<Never>,
     commits: Receiver<Arc<Shard>>,
@@ -74,6 +78,7 @@ pub(super) struct Workers {
 struct Queues {
     ahead: Mutex<Option<Sender<Work>>>,
     sealing: Mutex<Option<Sender<Work>>>,
+    heads: Mutex<Option<Sender<Work>>>,
     merging: Mutex<Option<Sender<Work>>>,
     /// Dropped when the threads are to stop.
     running: Mutex<Option<Sender<Never>>>,
@@ -85,6 +90,7 @@ impl Background for Queues {
     fn submit(&self, shard: &Arc<Shard>, job: Job) {
         let queue = match job {
             Job::Seal => &self.sealing,
+            Job::Heads => &self.heads,
             Job::Merge => &self.merging,
             Job::Prepare | Job::Populate | Job::Checkpoint => &self.ahead,
         };
@@ -105,6 +111,7 @@ impl Workers {
     pub(super) fn channels() -> Self {
         let (ahead, ahead_work) = unbounded();
         let (sealing, sealing_work) = unbounded();
+        let (heads, heads_work) = unbounded();
         let (merging, merging_work) = unbounded();
         let (running, stopped) = bounded(0);
         let (commits, commits_asked) = unbounded();
@@ -112,6 +119,7 @@ impl Workers {
         let queues = Arc::new(Queues {
             ahead: Mutex::new(Some(ahead)),
             sealing: Mutex::new(Some(sealing)),
+            heads: Mutex::new(Some(heads)),
             merging: Mutex::new(Some(merging)),
             running: Mutex::new(Some(running)),
             commits: Mutex::new(Some(commits)),
@@ -121,6 +129,7 @@ impl Workers {
             queues,
             ahead: ahead_work,
             sealing: sealing_work,
+            heads: heads_work,
             merging: merging_work,
             stopped,
             commits: commits_asked,
@@ -144,6 +153,7 @@ impl Workers {
         for _ in 0..core.shards.len().min(AHEAD_THREADS_MAX) {
             threads.push(spawn_worker("usertrail-ahead", self.ahead.clone())?);
         }
+        threads.push(spawn_worker("usertrail-heads", self.heads.clone())?);
         let (sealing, queues) = (self.sealing.clone(), Arc::clone(&self.queues));
         threads.push(spawn("usertrail-seal", move || {
             for (shard, job) in sealing {
@@ -176,6 +186,7 @@ impl Workers {
     pub(super) fn stop(&self) {
         *self.queues.ahead.lock() = None;
         *self.queues.sealing.lock() = None;
+        *self.queues.heads.lock() = None;
         *self.queues.merging.lock() = None;
         *self.queues.running.lock() = None;
         *self.queues.commits.lock() = None;
@@ -191,6 +202,7 @@ pub(super) fn start(core: &Core) {
     for shard in &*core.shards {
         core.background.submit(shard, Job::Prepare);
         core.background.submit(shard, Job::Seal);
+        core.background.submit(shard, Job::Heads);
     }
 }
 
@@ -265,6 +277,9 @@ impl Ticker {
                 // Sealing that failed for want of room is tried again.
                 if !shard.frozen.lock().is_empty() {
                     self.core.background.submit(shard, Job::Seal);
+                }
+                if shard.wants_heads() {
+                    self.core.background.submit(shard, Job::Heads);
                 }
             }
         }

@@ -27,7 +27,7 @@ pub use inspect::{RollbackNote, SegmentLayout, ShardLayout};
 pub use open::RecoveryReport;
 pub use options::{Durability, Options};
 pub use read::UserLogQuery;
-pub use stats::{ShardStats, Stats};
+pub use stats::{MemoryStats, ShardStats, Stats};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::keys::{IndexKey, route_hash};
@@ -81,6 +81,7 @@ pub(crate) struct Core {
     committer: Committer,
     background: Arc<dyn Background>,
     durability: Durability,
+    memory_budget: u64,
     access: Access,
     live: SharedWords,
     closed: AtomicBool,
@@ -222,9 +223,11 @@ impl Inner {
 
     fn close_writer(&self) -> Result<()> {
         let core = &self.core;
+        core.shards.iter().for_each(|shard| shard.set_leaving(true));
         if let Some(workers) = &self.workers {
             workers.stop();
         }
+        core.shards.iter().for_each(|shard| shard.set_leaving(false));
         let sealed = core.shards.iter().try_for_each(|shard| shard.run(Job::Seal));
         core.shards.iter().for_each(|shard| shard.close());
         let flushed = core.committer.flush();
@@ -234,6 +237,7 @@ impl Inner {
         for shard in &*core.shards {
             // Without it the next opening reads more of the log.
             let _ = shard.write_closing_checkpoint();
+            shard.close_heads();
         }
         // What waits to be sealed is sealed at the next opening; only damage or a full disk leads there.
         marked.and(sealed.or_else(|error| match error.kind() {

@@ -23,6 +23,7 @@ use crate::io::mmap::SharedWords;
 use crate::io::{Access, Disk, LockGuard};
 use crate::shard::commit::Committer;
 use crate::shard::follow::{self, Extent};
+use crate::shard::memory::Shares;
 use crate::shard::recovery::{self, ShardRecovery};
 use crate::shard::{Background, Context, Opened, Shard, live_word};
 
@@ -100,6 +101,8 @@ pub(super) fn create_new(options: &Options, host: &Host, dir: PathBuf) -> Result
 }
 
 fn create(options: &Options, host: &Host, dir: PathBuf) -> Result<Store> {
+    // Before anything is made: what can't be opened afterwards.
+    options.memory_budget_or_default(options.shards_or_default())?;
     let lock = create_files(options, host, &dir)?;
     open_locked(options, host, dir, lock)
 }
@@ -153,8 +156,9 @@ fn context(
     key: &Arc<IndexKey>,
     live: SharedWords,
     access: Access,
-) -> Context {
-    Context {
+) -> Result<Context> {
+    let budget = options.memory_budget_or_default(manifest.shards)?;
+    Ok(Context {
         disk: Arc::clone(&host.disk),
         clock: Arc::clone(&host.clock),
         key: Arc::clone(key),
@@ -164,10 +168,11 @@ fn context(
         readers_wait: access == Access::Write && durability(options, manifest).waits(),
         merge_fan_out: options.merge_fan_out,
         unsynced_bytes_max: options.unsynced_bytes_max / u64::from(manifest.shards),
+        shares: Shares::of(budget, manifest.shards),
         checkpoint_bytes: options.checkpoint_bytes,
         live,
         access,
-    }
+    })
 }
 
 fn durability(options: &Options, manifest: &StoreManifest) -> Durability {
@@ -185,7 +190,7 @@ fn open_locked(options: &Options, host: &Host, dir: PathBuf, lock: Box<dyn LockG
     let live = disk.shared_words(&dir.join(LIVE_NAME), live_words(&manifest), Access::Write)?;
     // Readers beside the writer before this one must look again.
     live.store(LIVE_SESSION, 0);
-    let context = context(options, host, &manifest, &key, live.clone(), Access::Write);
+    let context = context(options, host, &manifest, &key, live.clone(), Access::Write)?;
     let (shards, reports) =
         open_shards(&context, &dir, &manifest, options, host.workers == WorkersKind::Threads)?;
     let session = u64::from_le_bytes(random()?) | 1;
@@ -209,6 +214,7 @@ fn open_locked(options: &Options, host: &Host, dir: PathBuf, lock: Box<dyn LockG
         background: workers.as_ref().map_or_else(inline, Workers::background),
         shards,
         durability,
+        memory_budget: options.memory_budget_or_default(manifest.shards)?,
         access: Access::Write,
         live,
         closed: AtomicBool::new(false),
@@ -290,7 +296,7 @@ fn open_reader(options: &Options, host: &Host, dir: PathBuf) -> Result<Store> {
     let extent = |id| {
         if running && session != 0 { Extent::Published(tail_word(&live, id)) } else { Extent::Durable }
     };
-    let context = context(options, host, &manifest, &key, live.clone(), Access::Read);
+    let context = context(options, host, &manifest, &key, live.clone(), Access::Read)?;
     let mut shards = Vec::new();
     let mut needs_recovery = false;
     for number in 0..manifest.shards {
@@ -311,6 +317,7 @@ fn open_reader(options: &Options, host: &Host, dir: PathBuf) -> Result<Store> {
         background,
         shards,
         durability: durability(options, &manifest),
+        memory_budget: options.memory_budget_or_default(manifest.shards)?,
         access: Access::Read,
         live,
         closed: AtomicBool::new(false),

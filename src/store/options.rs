@@ -8,6 +8,7 @@ use super::open::Host;
 use crate::error::{Error, ErrorKind, Result};
 use crate::io::real::RealDisk;
 use crate::segment::create::{SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN};
+use crate::shard::memory::{budget_default, budget_min};
 use crate::shard::merging::MERGE_FAN_OUT;
 use crate::shard::recovery::Repair;
 
@@ -53,6 +54,7 @@ pub struct Options {
     pub(super) create_if_missing: bool,
     pub(super) read_only: bool,
     pub(super) unsynced_bytes_max: u64,
+    pub(super) memory_budget: Option<u64>,
     pub(super) checkpoint_bytes: u64,
     pub(super) clock_jump_max: Duration,
     pub(super) merge_fan_out: usize,
@@ -76,6 +78,7 @@ impl Options {
             create_if_missing: false,
             read_only: false,
             unsynced_bytes_max: 2 << 30,
+            memory_budget: None,
             checkpoint_bytes: 16 << 20,
             clock_jump_max: Duration::from_mins(1),
             merge_fan_out: MERGE_FAN_OUT,
@@ -136,6 +139,19 @@ impl Options {
     #[must_use]
     pub fn unsynced_bytes_max(mut self, bytes: u64) -> Self {
         self.unsynced_bytes_max = bytes;
+        self
+    }
+
+    /// How many bytes of memory the store may allocate: for the indexes of segments that aren't sealed, for sealing them,
+    /// and for what it knows of sealed ones. Default 256 MiB, or what the shards need at least if that is more: 8 MiB, and
+    /// 2 MiB for each.
+    ///
+    /// With less memory, segments end earlier where many users take turns, and writers help to seal. Mapped files are not
+    /// counted (the kernel drops their pages when it needs memory), nor are pages and events that the caller holds.
+    /// [`Stats::memory`](super::Stats::memory) says what is used for what.
+    #[must_use]
+    pub fn memory_budget(mut self, bytes: u64) -> Self {
+        self.memory_budget = Some(bytes);
         self
     }
 
@@ -241,6 +257,21 @@ impl Options {
             return invalid("unsynced_bytes_max: must be at least 1 MiB".to_owned());
         }
         Ok(())
+    }
+
+    /// The memory budget of a store with this many shards.
+    pub(super) fn memory_budget_or_default(&self, shards: u16) -> Result<u64> {
+        let least = budget_min(shards);
+        match self.memory_budget {
+            Some(bytes) if bytes < least => Err(Error::new(
+                ErrorKind::InvalidOption,
+                format!(
+                    "a memory budget of {bytes} bytes: a store with {shards} shards needs at least {least}"
+                ),
+            )),
+            Some(bytes) => Ok(bytes),
+            None => Ok(budget_default(shards)),
+        }
     }
 
     /// Twice the cores, at least four, rounded up to a power of two.

@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use super::{Core, Store};
 use crate::error::Result;
 use crate::ids::{Epoch, ShardId};
+use crate::shard::memory::Usage;
 use crate::shard::view::Source;
 
 /// A store in numbers.
@@ -44,6 +45,8 @@ pub struct Stats {
     pub tail_users: u64,
     /// Bytes of memory for record offsets, checksum marks and dictionaries.
     pub segment_memory_bytes: u64,
+    /// Memory: what is used for what.
+    pub memory: MemoryStats,
     /// Bytes that wait for a sync.
     pub unsynced_bytes: u64,
     /// Syncs that this process has made for appends.
@@ -56,6 +59,58 @@ pub struct Stats {
     pub pages: u64,
     /// Each shard.
     pub per_shard: Vec<ShardStats>,
+}
+
+/// What the store has allocated of memory, in bytes, about.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct MemoryStats {
+    /// [`Options::memory_budget`](crate::Options::memory_budget).
+    pub budget_bytes: u64,
+    /// The sum of what follows, but for what is mapped.
+    pub used_bytes: u64,
+    /// The user indexes of the segments that are written to.
+    pub active_index_bytes: u64,
+    /// The user indexes of segments that wait to be sealed.
+    pub frozen_index_bytes: u64,
+    /// Where the records of segments that are not sealed begin.
+    pub record_offset_bytes: u64,
+    /// Which records' checksums were compared: a bit each, of segments that were sealed when the store was opened.
+    pub checksum_mark_bytes: u64,
+    /// What is known of index runs: dictionaries, and a bit for each page that was compared.
+    pub run_bytes: u64,
+    /// Sealing that runs now.
+    pub sealing_bytes: u64,
+    /// Copies of records that a failed sync may lose. Not bounded by the budget: they are all there is of them.
+    pub rescued_bytes: u64,
+    /// The mapped head tables: files, whose pages are the kernel's to drop. Not part of the sum.
+    pub head_table_mapped_bytes: u64,
+}
+
+impl MemoryStats {
+    fn add(&mut self, usage: &Usage) {
+        let Usage {
+            active_index,
+            frozen_indexes,
+            record_offsets,
+            checksum_marks,
+            runs,
+            sealing,
+            rescued,
+            ..
+        } = *usage;
+        self.active_index_bytes += active_index;
+        self.frozen_index_bytes += frozen_indexes;
+        self.record_offset_bytes += record_offsets;
+        self.checksum_mark_bytes += checksum_marks;
+        self.run_bytes += runs;
+        self.sealing_bytes += sealing;
+        self.rescued_bytes += rescued;
+        self.used_bytes +=
+            active_index + frozen_indexes + record_offsets + checksum_marks + runs + sealing + rescued;
+        self.head_table_mapped_bytes += usage.heads_mapped;
+    }
 }
 
 /// A shard in numbers.
@@ -107,7 +162,6 @@ impl Stats {
             Source::Run(run) => {
                 self.runs += 1;
                 self.run_bytes += run.file_bytes();
-                self.segment_memory_bytes += run.memory_bytes() as u64;
             }
             Source::Tail(tail, segment) => {
                 self.tail_index_bytes += tail.bytes() as u64;
@@ -138,6 +192,7 @@ impl Core {
             tail_events: 0,
             tail_users: 0,
             segment_memory_bytes: 0,
+            memory: MemoryStats { budget_bytes: self.memory_budget, ..MemoryStats::default() },
             unsynced_bytes: 0,
             commits: self.committer.commits(),
             rollover_waits: 0,
@@ -170,9 +225,10 @@ impl Core {
             stats.merged_bytes += shard.merged_bytes.load(Ordering::Relaxed);
             stats.merge_waiting_bytes += shard.merge_waiting_bytes(view);
             stats.rollover_waits += shard.rollover_waits.load(Ordering::Relaxed);
-            for segment in &view.segments {
-                stats.segment_memory_bytes += segment.memory_bytes() as u64;
-            }
+            let usage = shard.usage(view);
+            stats.memory.add(&usage);
+            stats.segment_memory_bytes +=
+                usage.record_offsets + usage.checksum_marks + usage.runs + usage.rescued;
             view.sources.iter().for_each(|source| stats.count_source(source));
         }
         let used = stats.bytes_on_disk.saturating_sub(stats.bytes_ahead);

@@ -582,6 +582,11 @@ impl DiskFile for FaultyFile {
         ))
     }
 
+    fn map_words(&self, access: Access) -> Result<SharedWords> {
+        let _state = self.disk.look("map", &self.path)?;
+        Ok(SharedWords::new(Arc::clone(&self.memory), access))
+    }
+
     fn set_read_only(&self) -> Result<()> {
         self.disk.look("make read-only", &self.path).map(drop)
     }

@@ -7,5 +7,6 @@ mod checkpoints;
 mod controls;
 mod creation;
 mod faults;
+mod heads;
 mod power;
 mod rig;
