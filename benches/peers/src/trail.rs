@@ -71,16 +71,6 @@ impl Engine for Trail {
     }
 
     fn settle(&self) -> Outcome<()> {
-        let deadline = Instant::now() + Duration::from_secs(60);
-        loop {
-            let stats = self.0.stats()?;
-            if stats.segments - stats.runs <= u64::from(stats.shards) {
-                return Ok(());
-            }
-            if Instant::now() > deadline {
-                return Err("segments are still not sealed after a minute".into());
-            }
-            std::thread::sleep(Duration::from_millis(10));
-        }
+        Ok(self.0.maintain()?)
     }
 }

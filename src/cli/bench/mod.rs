@@ -30,9 +30,6 @@ use crate::workload::{Pool, WorkloadConfig};
 use crate::{Options, Page, Stats, Store};
 use args::{LoadArgs, Part};
 
-/// How long full segments may take to be sealed.
-const SETTLE_MAX: Duration = Duration::from_mins(1);
-
 pub(super) fn run(args: &BenchArgs) -> Result<Exit, Failure> {
     let temporary = TemporaryDir::new("bench", args.data.as_deref(), false)?;
     let dir = temporary.path();
@@ -143,19 +140,10 @@ fn reopen(load: &LoadArgs, dir: &Path) -> Result<(Store, Duration), Failure> {
     Ok((store, begun.elapsed()))
 }
 
-/// Waits until every full segment is sealed.
+/// Does what the background would do in its time: seals, merges.
 fn settled(store: &Store) -> Result<Stats, Failure> {
-    let deadline = Instant::now() + SETTLE_MAX;
-    loop {
-        let stats = store.stats()?;
-        if stats.segments - stats.runs <= u64::from(stats.shards) {
-            return Ok(stats);
-        }
-        if Instant::now() > deadline {
-            return Err(Failure::Other("segments are still not sealed after a minute".to_owned()));
-        }
-        std::thread::sleep(Duration::from_millis(10));
-    }
+    store.maintain()?;
+    Ok(store.stats()?)
 }
 
 /// Reads five fields of every event of a page, lent in place. Says how many events there were.
