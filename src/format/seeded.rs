@@ -23,6 +23,10 @@ pub(crate) enum Bug {
     MergedTooSoonRemoved,
     /// A merged run is not synced.
     MergedUnsynced,
+    /// A pack with a wrong byte takes its segments' place unverified.
+    PackUnverified,
+    /// Segments are removed before the manifest that names their pack is durable.
+    PackedBeforeManifest,
 }
 
 thread_local! {

@@ -41,6 +41,9 @@ pub(crate) trait Disk: Send + Sync + Debug {
     fn sync_dir(&self, path: &Path) -> Result<()>;
     /// Makes a new file with all of its `bytes` allocated, reading as zeros. A failure leaves no file behind.
     fn allocate(&self, path: &Path, bytes: u64) -> Result<Arc<dyn DiskFile>>;
+    /// Cuts a file that nobody has open or mapped to `bytes`: what was allocated and not used. For files that have their
+    /// temporary name still; a file that serves is never cut. Durable after a sync of the file.
+    fn shorten(&self, path: &Path, bytes: u64) -> Result<()>;
     /// Opens a file that is there.
     fn open(&self, path: &Path, access: Access) -> Result<Arc<dyn DiskFile>>;
     /// Takes the exclusive lock at `path`, or says who has it.

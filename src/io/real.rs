@@ -106,6 +106,11 @@ impl Disk for RealDisk {
         Ok(Arc::new(RealFile { file, path: path.to_owned(), bytes }))
     }
 
+    fn shorten(&self, path: &Path, bytes: u64) -> Result<()> {
+        let file = OpenOptions::new().write(true).open(path);
+        file.and_then(|file| file.set_len(bytes)).map_err(|source| Error::io("shorten", path, source))
+    }
+
     fn open(&self, path: &Path, access: Access) -> Result<Arc<dyn DiskFile>> {
         let file = OpenOptions::new()
             .read(true)

@@ -4,6 +4,7 @@
 //! Owns where a record lies and whether its bytes are intact. Must not know users, indexes or other segments.
 
 pub(crate) mod create;
+pub(crate) mod pack;
 pub(crate) mod scan;
 pub(crate) mod seal;
 
