@@ -137,6 +137,10 @@ impl Disk for MemoryDisk {
         Ok(SharedWords::new(memory, access))
     }
 
+    fn memory_bytes(&self) -> Option<u64> {
+        None
+    }
+
     fn used_bytes(&self, path: &Path) -> Result<u64> {
         Ok(self
             .lengths

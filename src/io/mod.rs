@@ -53,6 +53,8 @@ pub(crate) trait Disk: Send + Sync + Debug {
     fn keep_writers_away(&self, path: &Path) -> Result<Option<Box<dyn LockGuard>>>;
     /// A small file of words shared with other processes; made and sized if need be (when writable).
     fn shared_words(&self, path: &Path, words: usize, access: Access) -> Result<SharedWords>;
+    /// How much memory the machine has to keep files in, if it says so.
+    fn memory_bytes(&self) -> Option<u64>;
     /// The bytes that the directory's files take, apparent size.
     fn used_bytes(&self, path: &Path) -> Result<u64>;
 }

@@ -195,6 +195,11 @@ impl Disk for RealDisk {
         Ok(SharedWords::new(Memory::of_file(map_whole(&file, path, bytes, access)?), access))
     }
 
+    fn memory_bytes(&self) -> Option<u64> {
+        let system = rustix::system::sysinfo();
+        system.totalram.checked_mul(u64::from(system.mem_unit)).filter(|bytes| *bytes > 0)
+    }
+
     fn used_bytes(&self, path: &Path) -> Result<u64> {
         let mut sum = 0;
         for name in self.list(path)? {

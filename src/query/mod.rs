@@ -3,6 +3,7 @@
 //! Takes published views of shards; must not know how they are written.
 
 pub(crate) mod filter;
+mod packed;
 pub(crate) mod page;
 pub(crate) mod user_log;
 

@@ -8,6 +8,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use super::filter::{Filter, Order};
+use super::packed::PackedRecords;
 use super::page::{Page, Place, damaged, read};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::cursor::UserLogCursor;
@@ -59,13 +60,18 @@ pub(crate) fn user_log(reading: &Reading, key: &Arc<IndexKey>, request: &UserLog
         start,
         kinds: request.filter.kinds(),
         places: Vec::new(),
+        packed: PackedRecords::of(user),
         segment: 0,
         records_asked: 0,
     };
     gathering.walk(user)?;
-    let Gathering { mut places, records_asked, .. } = gathering;
+    let Gathering { mut places, mut packed, records_asked, .. } = gathering;
     let has_more = places.len() > request.limit;
     places.truncate(request.limit);
+    // Not before all are known: then their blocks come from the disk together.
+    if places.iter().any(Place::is_packed) {
+        packed.resolve(view, &mut places)?;
+    }
     let records_read = records_asked + places.iter().filter(|place| !place.asked).count() as u64;
     let view = Arc::clone(view);
     Ok(Page {
@@ -73,6 +79,7 @@ pub(crate) fn user_log(reading: &Reading, key: &Arc<IndexKey>, request: &UserLog
         key: Arc::clone(key),
         user_id: Arc::clone(request.user_id),
         places,
+        packed,
         has_more,
         limit: request.limit,
         records_read,
@@ -111,6 +118,7 @@ struct Gathering<'g> {
     start: Start,
     kinds: Kinds,
     places: Vec<Place>,
+    packed: PackedRecords,
     /// Where the last record was found: the next is near.
     segment: usize,
     records_asked: u64,
@@ -189,15 +197,18 @@ impl Gathering<'_> {
         if !on_this_side {
             return Ok(ControlFlow::Continue(()));
         }
-        let place = self.place(candidate)?;
+        let mut place = self.place(candidate)?;
         if self.places.capacity() == 0 {
             self.places.reserve_exact(self.request.limit.min(128) + 1);
         }
         if candidate.ask {
             self.records_asked += 1;
-            let event = read(self.view, place)?;
+            if place.is_packed() {
+                self.packed.resolve(self.view, std::slice::from_mut(&mut place))?;
+            }
+            let event = read(self.view, &self.packed, place)?;
             let matches = self.request.filter.matches(&event);
-            if !matches.map_err(|error| damaged(self.view, place, &error.to_string()))? {
+            if !matches.map_err(|error| damaged(self.view, &self.packed, place, &error.to_string()))? {
                 return Ok(ControlFlow::Continue(()));
             }
         }
@@ -210,6 +221,10 @@ impl Gathering<'_> {
     fn place(&mut self, candidate: Candidate) -> Result<Place> {
         let near = self.view.segments.get(self.segment);
         if !near.is_some_and(|near| (near.base()..near.end()).contains(&candidate.sequence)) {
+            let Candidate { sequence, user_sequence, ask, .. } = candidate;
+            if let Some(place) = self.packed.place(self.view, sequence, user_sequence, ask) {
+                return Ok(place);
+            }
             let found = self.view.segment_of(candidate.sequence);
             let missing = || {
                 let message = format!("the index names record {}, which is not there", candidate.sequence);

@@ -177,6 +177,14 @@ impl Segment {
         matches!(self.offsets, Offsets::Sealed(_))
     }
 
+    /// What its footer says, once it is sealed.
+    pub(crate) fn footer(&self) -> Option<&Footer> {
+        match &self.offsets {
+            Offsets::Sealed(footer) => Some(footer),
+            Offsets::Growing(_) => None,
+        }
+    }
+
     /// The bytes of memory that it takes, besides the mapping.
     pub(crate) fn memory_bytes(&self) -> usize {
         let offsets = match &self.offsets {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::recovery::{Repair, open_listed, open_sealed, read_manifest};
+use super::recovery::{Repair, Sealed, open_listed, open_sealed, read_manifest};
 use super::replay::replay;
 use super::view::{ShardView, Source};
 use super::{Context, Opened, Shard};
@@ -106,7 +106,8 @@ fn open_listed_by(
         }
     };
     let rollbacks: Arc<[Rollback]> = manifest.rollbacks.clone().into();
-    let mut view = ShardView { shard, segments: sealed.segments, sources: sealed.runs.sources, rollbacks };
+    let Sealed { packs, segments, runs, .. } = sealed;
+    let mut view = ShardView { shard, packs, segments, sources: runs.sources, rollbacks };
     let mut users_total = sealed.users_total;
     let mut end = sealed.end;
     for (file, header) in opened {

@@ -12,8 +12,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::maintain::MANIFEST_NAME;
+use super::packing::open_packed;
 use super::replay::replay;
-use super::sealed::{Runs, open_runs, remake_footer};
+use super::sealed::{Covered, Runs, open_runs, remake_footer};
 use super::view::{ShardView, Source};
 use super::writer::Writer;
 use super::{Context, Frozen, Opened};
@@ -28,6 +29,7 @@ use crate::ids::ShardId;
 use crate::index::tail::TailIndex;
 use crate::io::{Access, DiskFile, Mode, TEMPORARY_SUFFIX, replace_file, temporary_name};
 use crate::segment::create::{create_file, log_path, new_salt, read_header};
+use crate::segment::pack::Pack;
 use crate::segment::scan::{Scan, scan};
 use crate::segment::seal::read_footer;
 use crate::segment::{Segment, map_file};
@@ -120,6 +122,7 @@ pub(crate) fn open(
 /// The sealed part of a shard.
 #[derive(Default)]
 pub(crate) struct Sealed {
+    pub(crate) packs: Vec<Arc<Pack>>,
     pub(crate) segments: Vec<Arc<Segment>>,
     pub(super) runs: Runs,
     pub(crate) end: u64,
@@ -142,7 +145,11 @@ fn is_orphan(name: &str, manifest: &ShardManifest) -> bool {
     let number = |text: &str| text.parse::<u64>().ok();
     let segment = |id| manifest.segments.iter().find(|entry| entry.id == id);
     if let Some(id) = name.strip_suffix(".log").and_then(number) {
-        return segment(id).is_none();
+        // What a pack stands for is in the pack.
+        return segment(id).is_none() || manifest.pack_of(id).is_some();
+    }
+    if let Some(id) = name.strip_suffix(".pack").and_then(number) {
+        return manifest.packs.iter().all(|pack| pack.number != id);
     }
     let Some(run) = name.strip_suffix(".run") else { return name.ends_with(TEMPORARY_SUFFIX) };
     if let Some(id) = number(run) {
@@ -199,6 +206,10 @@ pub(crate) fn open_sealed(
 ) -> Result<Sealed> {
     let mut sealed = Sealed { last_recorded_at: i64::MIN, ..Sealed::default() };
     for entry in manifest.segments.iter().filter(|entry| entry.sealed) {
+        if let Some(listed) = manifest.pack_of(entry.id) {
+            open_packed(context, dir, manifest, (listed, entry), &mut sealed)?;
+            continue;
+        }
         let (mut file, header) = open_listed(context, dir, shard, entry)?;
         let footer = match read_footer(&*file, header.salt) {
             Err(error) if repair == Repair::RollBack && error.kind() == ErrorKind::Corruption => {
@@ -207,7 +218,8 @@ pub(crate) fn open_sealed(
             }
             footer => footer?,
         };
-        if !sealed.segments.is_empty() && footer.base != sealed.end {
+        let first = sealed.segments.is_empty() && sealed.packs.is_empty();
+        if !first && footer.base != sealed.end {
             let message = format!("the segment begins at {} instead of {}", footer.base, sealed.end);
             return Err(Error::corruption(file.path(), 0, message));
         }
@@ -218,7 +230,9 @@ pub(crate) fn open_sealed(
         sealed.last_recorded_at = footer.recorded_max_micros;
         sealed.segments.push(segment);
     }
-    sealed.runs = open_runs(context, dir, &sealed.segments, &manifest.runs, repair)?;
+    let covered = sealed.packs.iter().flat_map(Covered::by_pack);
+    let covered: Vec<Covered> = covered.chain(sealed.segments.iter().map(Covered::by)).collect();
+    sealed.runs = open_runs(context, dir, &covered, &manifest.runs, repair)?;
     Ok(sealed)
 }
 
@@ -426,7 +440,7 @@ impl Opening<'_> {
 
     /// Maps and indexes the unsealed segments as they are now, and makes the writer.
     fn assemble(&self, manifest: ShardManifest, sealed: Sealed, found: &[Found], end: u64) -> Result<Opened> {
-        let Sealed { mut segments, runs, end: sealed_end, mut users_total, mut last_recorded_at } = sealed;
+        let Sealed { packs, mut segments, runs, end: sealed_end, mut users_total, mut last_recorded_at } = sealed;
         let mut sources = runs.sources;
         let mut tails = Vec::new();
         let mut base = sealed_end;
@@ -460,7 +474,7 @@ impl Opening<'_> {
         }
         let writer = writer(&active, end, last_recorded_at)?;
         let rollbacks: Arc<[Rollback]> = manifest.rollbacks.clone().into();
-        let view = ShardView { shard: self.shard, segments, sources, rollbacks };
+        let view = ShardView { shard: self.shard, packs, segments, sources, rollbacks };
         Ok(Opened { view, manifest, writer: Some(writer), frozen: tails, durable: end, users_total })
     }
 }

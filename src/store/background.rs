@@ -23,6 +23,8 @@ const AHEAD_THREADS_MAX: usize = 4;
 /// How many bytes of merged runs are written in a second, at most: writers and readers need the disk, too. About four times
 /// what a million events a second make.
 const MERGE_BYTES_PER_SECOND: u64 = 64 << 20;
+/// How many bytes of events are packed in a second, at most, each of them counted twice: written and verified.
+const PACK_BYTES_PER_SECOND: u64 = 256 << 20;
 /// How often a store at `Buffered` syncs.
 const BUFFERED_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -36,6 +38,7 @@ impl Background for Inline {
         let _ = shard.run(job);
         if job == Job::Seal {
             let _ = shard.run(Job::Merge);
+            let _ = shard.run(Job::Pack);
         }
     }
 
@@ -56,6 +59,7 @@ pub(super) struct Workers {
     sealing: Receiver<Work>,
     merging: Receiver<Work>,
     stopped: Receiver<Never>,
+    packing: Receiver<Work>,
     ticks: Receiver<()>,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
@@ -68,6 +72,7 @@ struct Queues {
     merging: Mutex<Option<Sender<Work>>>,
     /// Dropped when the threads are to stop.
     running: Mutex<Option<Sender<Never>>>,
+    packing: Mutex<Option<Sender<Work>>>,
     /// Room for one: a commit that is asked for twice is made once.
     ticks: Mutex<Option<Sender<()>>>,
 }
@@ -77,6 +82,7 @@ impl Background for Queues {
         let queue = match job {
             Job::Seal => &self.sealing,
             Job::Merge => &self.merging,
+            Job::Pack => &self.packing,
             Job::Prepare | Job::Populate => &self.ahead,
         };
         if let Some(queue) = &*queue.lock() {
@@ -98,12 +104,14 @@ impl Workers {
         let (sealing, sealing_work) = unbounded();
         let (merging, merging_work) = unbounded();
         let (running, stopped) = bounded(0);
+        let (packing, packing_work) = unbounded();
         let (ticks, ticked) = bounded(1);
         let queues = Arc::new(Queues {
             ahead: Mutex::new(Some(ahead)),
             sealing: Mutex::new(Some(sealing)),
             merging: Mutex::new(Some(merging)),
             running: Mutex::new(Some(running)),
+            packing: Mutex::new(Some(packing)),
             ticks: Mutex::new(Some(ticks)),
         });
         Self {
@@ -112,6 +120,7 @@ impl Workers {
             sealing: sealing_work,
             merging: merging_work,
             stopped,
+            packing: packing_work,
             ticks: ticked,
             threads: Mutex::default(),
         }
@@ -136,12 +145,15 @@ impl Workers {
         threads.push(spawn("usertrail-seal", move || {
             for (shard, job) in sealing {
                 let _ = shard.run(job);
-                // What was sealed may have made a merge due.
+                // What was sealed may have made a merge due, or have to be packed.
                 queues.submit(&shard, Job::Merge);
+                queues.submit(&shard, Job::Pack);
             }
         })?);
         let (merging, stopped) = (self.merging.clone(), self.stopped.clone());
         threads.push(spawn("usertrail-merge", move || merge_all(&merging, &stopped))?);
+        let (packing, stopped) = (self.packing.clone(), self.stopped.clone());
+        threads.push(spawn("usertrail-pack", move || pack_all(&packing, &stopped))?);
         let ticker = Ticker {
             core: Arc::clone(core),
             clock_jump_max,
@@ -161,6 +173,7 @@ impl Workers {
         *self.queues.sealing.lock() = None;
         *self.queues.merging.lock() = None;
         *self.queues.running.lock() = None;
+        *self.queues.packing.lock() = None;
         *self.queues.ticks.lock() = None;
         for thread in self.threads.lock().drain(..) {
             let _ = thread.join();
@@ -188,18 +201,27 @@ fn spawn_worker(name: &str, work: Receiver<Work>) -> Result<JoinHandle<()>> {
 /// Merges what is due in these shards, no faster than it may, until the store closes.
 fn merge_all(work: &Receiver<Work>, stopped: &Receiver<Never>) {
     lower_thread_priority();
-    let mut pace = |written: u64| {
-        // A wait that ends at once when the store closes; the sender is dropped then.
-        let wait = Duration::from_micros(written.saturating_mul(1_000_000) / MERGE_BYTES_PER_SECOND);
-        match stopped.recv_timeout(wait) {
-            Ok(never) => match never {},
-            Err(RecvTimeoutError::Timeout) => Ok(()),
-            Err(RecvTimeoutError::Disconnected) => Err(Error::new(ErrorKind::Closed, "the store is closed")),
-        }
-    };
     for (shard, _) in work {
         // What fails here is tried again after the next seal.
-        let _ = shard.merge_due(&mut pace);
+        let _ = shard.merge_due(&mut |written| wait_for(written, MERGE_BYTES_PER_SECOND, stopped));
+    }
+}
+
+/// Packs what is due in these shards, no faster than it may, until the store closes.
+fn pack_all(work: &Receiver<Work>, stopped: &Receiver<Never>) {
+    lower_thread_priority();
+    for (shard, _) in work {
+        // As for merges.
+        let _ = shard.pack_due(&mut |packed| wait_for(packed, PACK_BYTES_PER_SECOND, stopped));
+    }
+}
+
+/// A wait that ends at once when the store closes; the sender is dropped then.
+fn wait_for(bytes: u64, bytes_per_second: u64, stopped: &Receiver<Never>) -> Result<()> {
+    match stopped.recv_timeout(Duration::from_micros(bytes.saturating_mul(1_000_000) / bytes_per_second)) {
+        Ok(never) => match never {},
+        Err(RecvTimeoutError::Timeout) => Ok(()),
+        Err(RecvTimeoutError::Disconnected) => Err(Error::new(ErrorKind::Closed, "the store is closed")),
     }
 }
 
@@ -306,7 +328,8 @@ mod tests {
             std::thread::yield_now();
         }
         let view = store.0.core.shard_at(0).view();
-        let event = EventView::parse(view.leaf(0).unwrap()).unwrap();
+        let leaf = view.leaf(0).unwrap();
+        let event = EventView::parse(&leaf).unwrap();
         assert_eq!(event.action(), Ok("system.clock_jumped"));
         let details = r#"{"actual":"1970-01-01T01:00:00Z","expected":"1970-01-01T00:00:00Z"}"#;
         assert_eq!(event.details(), Ok(Some(details)));

@@ -154,6 +154,7 @@ fn context(
         unsynced_bytes_max: options.unsynced_bytes_max / u64::from(manifest.shards),
         live,
         access,
+        pack_after: options.pack_after.bytes_of_shard(host.disk.memory_bytes(), manifest.shards),
     }
 }
 

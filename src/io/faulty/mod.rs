@@ -493,6 +493,10 @@ impl Disk for FaultyDisk {
         Ok(made.unwrap())
     }
 
+    fn memory_bytes(&self) -> Option<u64> {
+        None
+    }
+
     fn used_bytes(&self, path: &Path) -> Result<u64> {
         let state = self.look("examine", path)?;
         let files = state.names.files.iter().filter(|(name, _)| name.starts_with(path));

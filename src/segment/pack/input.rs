@@ -72,8 +72,9 @@ impl Input {
         if let Self::Pack { pack, block, at, .. } = self {
             *block = if number < pack.blocks() { Some(pack.block(number)?) } else { None };
             *at = 0;
-            // The next is on its way from the disk while this one is used.
-            pack.ask_for(number.saturating_add(1)..number.saturating_add(2))?;
+            if block.is_some() {
+                pack.ask_ahead(number)?;
+            }
         }
         self.find_key(key_of)
     }

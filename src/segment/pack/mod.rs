@@ -7,7 +7,6 @@ pub(crate) mod input;
 pub(crate) mod restore;
 pub(crate) mod writer;
 
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -29,6 +28,9 @@ pub(crate) fn pack_path(shard_dir: &Path, number: u64) -> PathBuf {
     shard_dir.join(format!("{number:016}.pack"))
 }
 
+/// How many blocks are asked for at a time by somebody who reads them all.
+const AHEAD_BLOCKS: u32 = 64;
+
 /// An immutable pack, readable by any thread.
 #[derive(Debug)]
 pub(crate) struct Pack {
@@ -48,6 +50,25 @@ pub(crate) struct Block {
     /// Where it lies in the file.
     pub(crate) offset: u64,
     leaves: Leaves,
+}
+
+/// A block that was looked up: where it lies, and which records it holds.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Found {
+    pub(crate) number: u32,
+    /// Key and ordinal of its first record, and of the next block's.
+    from: (u64, u32),
+    to: (u64, u32),
+    pub(crate) offset: u64,
+    compressed_bytes: u32,
+}
+
+impl Found {
+    /// Whether the record of this key and ordinal lies in it, if the pack has it.
+    #[inline]
+    pub(crate) fn holds(&self, place: (u64, u32)) -> bool {
+        self.from <= place && place < self.to
+    }
 }
 
 impl Block {
@@ -225,16 +246,17 @@ impl Pack {
         self.map.will_need(directory.saturating_add(page), PAGE_BYTES);
     }
 
-    /// Asks the disk for blocks; doesn't wait.
-    pub(crate) fn ask_for(&self, blocks: Range<u32>) -> Result<()> {
-        let end = blocks.end.min(self.blocks());
-        let Some(last) = end.checked_sub(1).filter(|last| *last >= blocks.start) else { return Ok(()) };
-        let (first, last) = (self.entry(blocks.start)?, self.entry(last)?);
-        let end = last.offset + u64::from(last.compressed_bytes);
-        // They lie side by side: one read for all of them.
-        let length = end.saturating_sub(first.offset);
-        if let Some((offset, length)) = to_usize(first.offset).zip(to_usize(length)) {
-            self.map.will_need(offset, length);
+    /// Asks the disk for a block, all of its pages in one read; doesn't wait.
+    pub(crate) fn ask_for(&self, found: &Found) {
+        self.map.will_need(to_usize(found.offset).unwrap_or(usize::MAX), found.compressed_bytes as usize);
+    }
+
+    /// Asks the disk for the blocks behind one, for somebody who reads them all; doesn't wait.
+    fn ask_ahead(&self, number: u32) -> Result<()> {
+        if number.is_multiple_of(AHEAD_BLOCKS) {
+            let first = self.entry(number)?;
+            let length = first.compressed_bytes as usize * AHEAD_BLOCKS as usize * 2;
+            self.map.will_need(to_usize(first.offset).unwrap_or(usize::MAX), length);
         }
         Ok(())
     }
@@ -245,9 +267,10 @@ impl Pack {
         behind.saturating_sub(1)
     }
 
-    /// The block that holds the record of this key and sequence, if the pack has it. Touches one page of the directory.
-    pub(crate) fn block_of(&self, key: u64, sequence: u64) -> Result<u32> {
-        let place = (key, self.ordinal(sequence)?);
+    /// The block that holds the record of this key and ordinal, if the pack has it. Touches one page of the directory, or
+    /// two.
+    pub(crate) fn block_of(&self, key: u64, ordinal: u32) -> Result<Found> {
+        let place = (key, ordinal);
         let page = self.page_of(place);
         let first = u32::try_from(page * PAGE_ENTRIES).unwrap_or(u32::MAX);
         let end = first.saturating_add(u32::try_from(PAGE_ENTRIES).unwrap_or(u32::MAX)).min(self.blocks());
@@ -260,14 +283,21 @@ impl Pack {
                 high = middle;
             }
         }
-        Ok(low.saturating_sub(1).max(first))
-    }
-
-    /// Whether the user's records go on in the block before (`false`) or behind (`true`) this one.
-    pub(crate) fn goes_on(&self, key: u64, block: u32, behind: bool) -> Result<bool> {
-        // What stands before a block's first record of a key is in the block before it.
-        let (of, next) = if behind { (block + 1, block + 1) } else { (block, block.wrapping_sub(1)) };
-        Ok(next < self.blocks() && self.entry(of)?.key == key)
+        let number = low.saturating_sub(1).max(first);
+        let entry = self.entry(number)?;
+        // What the page doesn't say, the first place of the next page does.
+        let next = match self.summary.pages.get(page + 1) {
+            Some(next) if low == end => (next.key, next.ordinal),
+            _ if low < self.blocks() => self.entry(low)?.place(),
+            _ => (u64::MAX, u32::MAX),
+        };
+        Ok(Found {
+            number,
+            from: entry.place(),
+            to: next,
+            offset: entry.offset,
+            compressed_bytes: entry.compressed_bytes,
+        })
     }
 
     /// The block that holds a sequence: what the map says. Touches a page of the map.
@@ -327,6 +357,7 @@ impl Pack {
         let mut seen = Seen::new(self.records());
         let mut before = (0, 0);
         for number in 0..self.blocks() {
+            self.ask_ahead(number)?;
             let place = self.entry(number)?.place();
             let block = self.block(number)?;
             if place < before {

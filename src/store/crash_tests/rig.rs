@@ -347,7 +347,7 @@ impl Rig {
         let view = self.store().0.core.shards[0].view();
         assert_eq!(view.end(), self.log.len() as u64, "everything that was taken is visible, nothing else");
         for (sequence, entry) in (0..).zip(&self.log) {
-            assert_eq!(view.leaf(sequence).unwrap(), entry.leaf, "{} is byte-identical", entry.marker);
+            assert_eq!(*view.leaf(sequence).unwrap(), *entry.leaf, "{} is byte-identical", entry.marker);
         }
         for user in 0..USERS {
             self.verify_user(user);
