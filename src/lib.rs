@@ -29,7 +29,7 @@ pub use shard::recovery::ShardRecovery;
 #[cfg(feature = "async")]
 pub use store::asynchronous::{AsyncStore, OwnedPage};
 pub use store::{
-    BatchError, Durability, Options, PackAfter, Packed, Pending, Receipt, RecoveryReport, RollbackNote, SegmentLayout,
+    BatchError, Durability, Options, PackAfter, PackLayout, Packed, Pending, Receipt, RecoveryReport, RollbackNote, SegmentLayout,
     ShardLayout, ShardStats, Stats, Store, UserLogQuery,
 };
 

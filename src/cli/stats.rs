@@ -5,7 +5,7 @@ use super::failure::{Exit, Failure};
 use super::init::durability_name;
 use super::output::Output;
 use super::reading;
-use super::text::{bytes, grouped, printable};
+use super::text::{bytes, counted, grouped, printable};
 use crate::{Stats, Store};
 
 pub(super) fn run(args: &StatsArgs) -> Result<Exit, Failure> {
@@ -38,6 +38,10 @@ fn table(store: &Store, stats: &Stats, output: &mut Output) -> Result<(), Failur
         ("users", grouped(stats.users)),
         ("shards", grouped(stats.shards.into())),
         ("segments", grouped(stats.segments)),
+        (
+            "packs",
+            format!("{} ({} in {})", grouped(stats.packs), counted(stats.packed_events, "event"), bytes(stats.pack_bytes)),
+        ),
         (
             "on disk",
             format!("{} ({} of it for events to come)", bytes(stats.bytes_on_disk), bytes(stats.bytes_ahead)),

@@ -162,11 +162,6 @@ impl Leaves {
         self.count
     }
 
-    /// The bytes of memory that it takes.
-    pub(crate) fn memory_bytes(&self) -> usize {
-        self.bytes.capacity()
-    }
-
     /// A leaf.
     #[inline]
     pub(crate) fn get(&self, index: usize) -> Option<&[u8]> {

@@ -90,8 +90,8 @@ impl PackedRecords {
         for place in places.iter_mut().filter(|place| !place.is_resolved()) {
             let at = (self.key, place.ordinal);
             let holds = |slot: &Slot| slot.pack == place.offset && slot.found.holds(at);
-            while self.slots.get(slot).is_some_and(|slot| !holds(slot)) {
-                slot += 1;
+            if !self.slots.get(slot).is_some_and(holds) {
+                slot = self.slots.iter().rposition(holds).unwrap_or(self.slots.len());
             }
             let pack = pack_at(view, place.offset)?;
             let sequence = pack.base() + u64::from(place.ordinal);

@@ -23,7 +23,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use parking_lot::Mutex;
 
 pub use append::{BatchError, Pending, Receipt};
-pub use inspect::{RollbackNote, SegmentLayout, ShardLayout};
+pub use inspect::{PackLayout, RollbackNote, SegmentLayout, ShardLayout};
 pub use open::RecoveryReport;
 pub use options::{Durability, Options, PackAfter};
 pub use pack::Packed;

@@ -18,8 +18,14 @@ pub struct Stats {
     pub users: u64,
     /// Shards.
     pub shards: u16,
-    /// Segments, sealed and active.
+    /// Segments, sealed and active, that are not packed.
     pub segments: u64,
+    /// Packs: what old segments were made into.
+    pub packs: u64,
+    /// Events in them.
+    pub packed_events: u64,
+    /// Their length in bytes.
+    pub pack_bytes: u64,
     /// Index runs.
     pub runs: u64,
     /// Merges of index runs that this process has done.
@@ -42,7 +48,7 @@ pub struct Stats {
     pub tail_events: u64,
     /// Users in those segments, counted in each.
     pub tail_users: u64,
-    /// Bytes of memory for record offsets, checksum marks and dictionaries.
+    /// Bytes of memory for record offsets, checksum marks, dictionaries and what packs say of themselves.
     pub segment_memory_bytes: u64,
     /// Bytes that wait for a sync.
     pub unsynced_bytes: u64,
@@ -109,6 +115,9 @@ impl Core {
             users: 0,
             shards: self.manifest.shards,
             segments: 0,
+            packs: 0,
+            packed_events: 0,
+            pack_bytes: 0,
             runs: 0,
             merges: 0,
             merged_bytes: 0,
@@ -153,6 +162,12 @@ impl Core {
             stats.merged_bytes += shard.merged_bytes.load(Ordering::Relaxed);
             stats.merge_waiting_bytes += shard.merge_waiting_bytes(view);
             stats.rollover_waits += shard.rollover_waits.load(Ordering::Relaxed);
+            for pack in &view.packs {
+                stats.packs += 1;
+                stats.packed_events += pack.records();
+                stats.pack_bytes += pack.header().file_bytes;
+                stats.segment_memory_bytes += pack.memory_bytes() as u64;
+            }
             for segment in &view.segments {
                 stats.segment_memory_bytes += segment.memory_bytes() as u64;
             }

@@ -97,11 +97,6 @@ impl Block {
         let has = |index: &usize| self.sequence(*index) == Some(sequence);
         beside.into_iter().find(has).or_else(|| (0..self.len()).find(has))
     }
-
-    /// The bytes of memory that it takes.
-    pub(crate) fn memory_bytes(&self) -> usize {
-        size_of::<Self>() + self.leaves.memory_bytes()
-    }
 }
 
 impl Pack {
