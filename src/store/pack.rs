@@ -3,7 +3,8 @@
 use super::{Core, Store};
 use crate::error::{Error, ErrorKind, Result};
 use crate::io::Access;
-use crate::shard::Shard;
+use crate::shard::packing::Pace;
+use crate::shard::{Job, Shard};
 
 /// What [`Store::pack`] or [`Store::unpack`] has done.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
@@ -33,7 +34,7 @@ impl Store {
     /// [`Corruption`](ErrorKind::Corruption) naming file and offset of a damaged record, or what the operating system
     /// says. What was packed before stays packed; nothing is lost.
     pub fn pack(&self) -> Result<Packed> {
-        self.0.core.repack(Shard::pack_all)
+        self.0.core.repack(|shard, pace| shard.pack_all(pace))
     }
 
     /// Makes segments again of everything that is packed. A store that packs on its own (see [`Options::pack_after`]) may
@@ -45,12 +46,12 @@ impl Store {
     ///
     /// As [`Store::pack`].
     pub fn unpack(&self) -> Result<Packed> {
-        self.0.core.repack(Shard::unpack_all)
+        self.0.core.repack(|shard, pace| shard.unpack_all(pace))
     }
 }
 
 impl Core {
-    fn repack(&self, work: impl Fn(&Shard) -> Result<u64>) -> Result<Packed> {
+    fn repack(&self, work: impl Fn(&Shard, Pace<'_>) -> Result<u64>) -> Result<Packed> {
         self.check_open()?;
         if self.access == Access::Read {
             return Err(Error::new(ErrorKind::ReadOnly, "the store is open for reading only"));
@@ -61,7 +62,8 @@ impl Core {
             if let Some(error) = shard.poison() {
                 return Err(error.clone());
             }
-            events += work(shard)?;
+            shard.run(Job::Seal)?;
+            events += work(shard, &mut |_| self.check_open())?;
         }
         Ok(Packed { events, bytes_before, bytes_after: self.disk.used_bytes(&self.dir)? })
     }
