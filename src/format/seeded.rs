@@ -23,6 +23,8 @@ pub(crate) enum Bug {
     MergedTooSoonRemoved,
     /// A merged run is not synced.
     MergedUnsynced,
+    /// A byte of a pack is wrong.
+    PackSpoiled,
     /// A pack with a wrong byte takes its segments' place unverified.
     PackUnverified,
     /// Segments are removed before the manifest that names their pack is durable.

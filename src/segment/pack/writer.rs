@@ -158,7 +158,7 @@ impl<'w> Writer<'w> {
         }
         self.block.push(leaf);
         #[cfg(test)]
-        if has(Bug::PackUnverified) && sequence % 7 == 3 {
+        if (has(Bug::PackUnverified) || has(Bug::PackSpoiled)) && sequence % 7 == 3 {
             self.block.spoil();
         }
         self.leaf_bytes += leaf.len() as u64;

@@ -6,5 +6,6 @@
 mod controls;
 mod creation;
 mod faults;
+mod packing;
 mod power;
 mod rig;

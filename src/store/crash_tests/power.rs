@@ -159,7 +159,7 @@ fn a_power_cut_of_a_durable_store_loses_nothing_that_was_acknowledged() {
 }
 
 /// Kills the process at this place of the workload; then the power is cut.
-fn kill_at(steps: &[Step], place: usize, dice: &mut Dice) {
+pub(super) fn kill_at(steps: &[Step], place: usize, dice: &mut Dice) {
     let mut rig = Rig::new(LATER);
     rig.disk.inject(Fault::Crash, place);
     run(&mut rig, steps);

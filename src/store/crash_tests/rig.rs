@@ -39,6 +39,10 @@ pub(super) enum Step {
     NoteFloor,
     /// Takes a page of each user in both orders and keeps the cursors.
     Page,
+    /// Packs everything that is sealed.
+    Pack,
+    /// Makes segments again of everything that is packed.
+    Unpack,
     /// Closes the store and opens it again.
     Reopen,
     /// Drops the store without closing it, the page cache stays, and opens it again.
@@ -225,6 +229,8 @@ impl Rig {
                 self.store().0.core.shards[0].note_floor();
                 Ok(())
             }
+            Step::Pack => self.store().pack().map(drop),
+            Step::Unpack => self.store().unpack().map(drop),
             Step::Page => {
                 self.hold_cursors();
                 Ok(())
