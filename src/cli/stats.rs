@@ -40,7 +40,12 @@ fn table(store: &Store, stats: &Stats, output: &mut Output) -> Result<(), Failur
         ("segments", grouped(stats.segments)),
         (
             "packs",
-            format!("{} ({} in {})", grouped(stats.packs), counted(stats.packed_events, "event"), bytes(stats.pack_bytes)),
+            format!(
+                "{} ({} in {})",
+                grouped(stats.packs),
+                counted(stats.packed_events, "event"),
+                bytes(stats.pack_bytes)
+            ),
         ),
         (
             "on disk",

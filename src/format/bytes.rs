@@ -40,6 +40,17 @@ pub(crate) fn put_varint(out: &mut Vec<u8>, mut value: u64) {
 /// Takes a LEB128 number off the front of `bytes`; `None` if it is cut short or too long.
 #[inline]
 pub(crate) fn take_varint(bytes: &mut &[u8]) -> Option<u64> {
+    // Most are small.
+    if let Some((&byte, rest)) = bytes.split_first()
+        && byte < 0x80
+    {
+        *bytes = rest;
+        return Some(u64::from(byte));
+    }
+    take_long_varint(bytes)
+}
+
+fn take_long_varint(bytes: &mut &[u8]) -> Option<u64> {
     let mut value = 0_u64;
     let mut shift = 0_u32;
     loop {

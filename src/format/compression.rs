@@ -125,9 +125,12 @@ mod tests {
     use super::*;
 
     fn sample(number: usize) -> Vec<u8> {
-        format!("{{\"user\":\"u-{number}\",\"action\":\"auth.login\",\"address\":\"10.0.0.{}\"}}", number % 250)
-            .repeat(10)
-            .into_bytes()
+        format!(
+            "{{\"user\":\"u-{number}\",\"action\":\"auth.login\",\"address\":\"10.0.0.{}\"}}",
+            number % 250
+        )
+        .repeat(10)
+        .into_bytes()
     }
 
     #[test]

@@ -29,7 +29,10 @@ pub(crate) fn route_hash(key: &[u8]) -> u64 {
 /// 12  u32      crc32c of bytes 16..48
 /// 16  32 bytes the secret
 /// ```
+// Aligned so that the count of a shared key, which every page changes, lies on other lines than the key, which every append
+// reads.
 #[derive(Clone)]
+#[repr(align(128))]
 pub(crate) struct IndexKey {
     secret: [u8; 32],
     fingerprint: SipHasher24x128,

@@ -13,7 +13,7 @@
 //!
 //! An ordinal is a record's place in the run: its shard sequence less the run's base.
 
-use super::bytes::{put_varint, take_varint, u32_at};
+use super::bytes::{put_varint, take_varint};
 use super::{FormatError, FormatResult};
 
 /// The most postings in a block.
@@ -178,14 +178,17 @@ impl DecodedBlock {
             times: TimeRange { min, max },
         };
         let mut ordinal = 0_u64;
-        for (index, posting) in block.postings.iter_mut().take(count).enumerate() {
+        let (tags, _) = tags.as_chunks();
+        let mut delta_min = 0;
+        for (posting, tags) in block.postings.iter_mut().zip(tags) {
             let delta = take_varint(&mut ordinals).ok_or(damaged)?;
-            ordinal = ordinal.checked_add(delta).filter(|_| index == 0 || delta > 0).ok_or(damaged)?;
-            if ordinal >= ordinals_end {
+            ordinal = ordinal.checked_add(delta).ok_or(damaged)?;
+            if delta < delta_min || ordinal >= ordinals_end {
                 return Err(damaged);
             }
+            delta_min = 1;
             posting.ordinal = u32::try_from(ordinal).map_err(|_| damaged)?;
-            posting.tags = Tags(u32_at(tags, index * 4).ok_or(damaged)?);
+            posting.tags = Tags(u32::from_le_bytes(*tags));
         }
         Ok(block)
     }

@@ -29,6 +29,10 @@ pub(crate) enum Bug {
     PackUnverified,
     /// Segments are removed before the manifest that names their pack is durable.
     PackedBeforeManifest,
+    /// Opening forgets the segments that the manifest doesn't list yet.
+    UnlistedForgotten,
+    /// Records are told to be durable whose segment's name is not.
+    NameNotSynced,
 }
 
 thread_local! {

@@ -42,8 +42,10 @@ pub(crate) enum Direction {
     OldestFirst,
 }
 
-/// Takes candidates until it has enough.
-pub(crate) type Sink<'s> = dyn FnMut(Candidate) -> Result<ControlFlow<()>> + 's;
+/// Takes candidates until it has enough. What walks is compiled for each: nothing is called for a posting.
+pub(crate) trait Sink: FnMut(Candidate) -> Result<ControlFlow<()>> {}
+
+impl<F: FnMut(Candidate) -> Result<ControlFlow<()>> + ?Sized> Sink for F {}
 
 /// Which part of a user's postings in one source is walked: indexes `from..to` of them, in this direction.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -54,8 +56,10 @@ pub(crate) struct Range {
 }
 
 /// Some consecutive postings of a user, and where they stand.
-struct Block<'b> {
-    postings: &'b [Posting],
+struct Block<P> {
+    /// The posting of a place in the block, from 0 to one below `count`.
+    posting: P,
+    count: usize,
     /// The index of the first of them among the user's postings in this source.
     first_index: u32,
     /// All of them occurred in this range, the bounds included.
@@ -63,31 +67,31 @@ struct Block<'b> {
 }
 
 /// Hands the part of a block that lies in the range and passes the selection to the sink.
-fn offer(
-    block: &Block<'_>,
+#[inline]
+fn offer<P: Fn(usize) -> Posting>(
+    block: &Block<P>,
     range: Range,
     selection: &Selection,
     sequence_base: u64,
     user_sequence_base: u64,
-    sink: &mut Sink<'_>,
+    sink: &mut (impl Sink + ?Sized),
 ) -> Result<ControlFlow<()>> {
     let ask_for_time = match selection.judge_times(block.times) {
         Verdict::No => return Ok(ControlFlow::Continue(())),
         Verdict::Yes => false,
         Verdict::Ask => true,
     };
-    let last = block.postings.len();
-    let begin = (range.from.saturating_sub(block.first_index) as usize).min(last);
-    let end = (range.to.saturating_sub(block.first_index) as usize).min(last);
-    let chosen = block.postings.get(begin..end).unwrap_or_default();
-    let first = user_sequence_base + u64::from(block.first_index) + begin as u64;
-    for step in 0..chosen.len() {
+    let begin = (range.from.saturating_sub(block.first_index) as usize).min(block.count);
+    let end = (range.to.saturating_sub(block.first_index) as usize).min(block.count);
+    let first = user_sequence_base + u64::from(block.first_index);
+    let all_pass = selection.passes_all_tags();
+    for step in begin..end {
         let index = match range.direction {
-            Direction::NewestFirst => chosen.len() - 1 - step,
+            Direction::NewestFirst => begin + end - 1 - step,
             Direction::OldestFirst => step,
         };
-        let Posting { ordinal, tags } = chosen[index];
-        let verdict = selection.judge(tags);
+        let Posting { ordinal, tags } = (block.posting)(index);
+        let verdict = if all_pass { Verdict::Yes } else { selection.judge(tags) };
         if verdict == Verdict::No {
             continue;
         }

@@ -202,6 +202,18 @@ impl Run {
         self.map.prefetch(self.filter_block(user));
     }
 
+    /// Asks the disk for what [`Self::user`] looks at; doesn't wait.
+    pub(crate) fn ask_for(&self, user: Fingerprint) {
+        self.map.will_need(self.filter_block(user), filter::BLOCK_BYTES);
+        let entry = |index: u64| to_usize(self.header.directory_offset + index * ENTRY_BYTES as u64);
+        let guess = filter::block_of(user, self.header.users);
+        // As far from the guess as the first step of the look-up goes.
+        let step = self.header.users.isqrt() / 4 + 1;
+        if let Some((first, end)) = entry(guess.saturating_sub(step)).zip(entry(guess + step)) {
+            self.map.will_need(first, end - first);
+        }
+    }
+
     /// Finds a user.
     #[inline]
     pub(crate) fn user(&self, user: Fingerprint) -> Result<Option<RunUser<'_>>> {
@@ -319,7 +331,7 @@ impl RunUser<'_> {
         &self,
         range: Range,
         selection: &Selection,
-        sink: &mut Sink<'_>,
+        sink: &mut (impl Sink + ?Sized),
     ) -> Result<ControlFlow<()>> {
         let to = range.to.min(self.entry.count);
         if range.from >= to {
@@ -400,7 +412,7 @@ impl Blocks<'_> {
         number: usize,
         range: Range,
         selection: &Selection,
-        sink: &mut Sink<'_>,
+        sink: &mut (impl Sink + ?Sized),
     ) -> Result<ControlFlow<()>> {
         let mut first_index = 0;
         if self.have_table() {
@@ -412,7 +424,13 @@ impl Blocks<'_> {
             first_index = summary.first_index;
         }
         let decoded = self.decode(number)?;
-        let block = Block { postings: decoded.postings(), first_index, times: decoded.times };
+        let postings = decoded.postings();
+        let block = Block {
+            posting: |place: usize| postings[place],
+            count: postings.len(),
+            first_index,
+            times: decoded.times,
+        };
         let RunUser { run, entry, .. } = self.user;
         offer(&block, range, selection, run.header.base, entry.count_before, sink)
     }
@@ -444,5 +462,18 @@ impl Blocks<'_> {
         let offset = run.header.postings.offset + entry.postings_offset + number as u64 * line_bytes;
         let bytes = run.bytes(offset, line_bytes)?;
         self.form.decode(bytes, number).ok_or_else(|| run.damaged(offset, "a block table is damaged"))
+    }
+}
+
+impl RunUser<'_> {
+    /// Asks the disk for the user's table and newest postings; doesn't wait.
+    pub(crate) fn ask_for_postings(&self) {
+        let at = |offset: u64| to_usize(self.run.header.postings.offset + offset);
+        if let Some((begin, end)) = at(self.entry.postings_offset).zip(at(self.end)) {
+            self.run.map.will_need(begin, 1);
+            self.run
+                .map
+                .will_need(end.saturating_sub(PAGE_BYTES).max(begin), PAGE_BYTES.min(end - begin.min(end)));
+        }
     }
 }

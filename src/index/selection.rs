@@ -31,11 +31,14 @@ impl Kinds {
 
     /// Those of a mask.
     pub(crate) fn of(mask: TagMask) -> Self {
-        let passes = |tags: u32| {
-            let own = Tags(tags).mask().0;
-            mask.0 & own == own
+        // The lowest two bits of the tags are the level, the next three the category, the next two the status. A code
+        // that has no bit in a mask can't be wrong.
+        let [low, high] = mask.0.to_le_bytes();
+        let (levels, statuses, categories) = (u128::from(low & 0xf), low >> 4 | 0x8, high | 0x80);
+        let spread = |one: u128, wanted: u8, width: usize, codes: usize| {
+            (0..codes).filter(|code| wanted >> code & 1 == 1).fold(0, |all, code| all | one << (width * code))
         };
-        let combinations = (0..128).filter(|tags| passes(*tags)).fold(0, |all, tags| all | 1_u128 << tags);
+        let combinations = spread(spread(levels, categories, 4, 8), statuses, 32, 4);
         Self { mask, combinations }
     }
 
@@ -63,6 +66,12 @@ impl Selection {
     #[inline]
     pub(crate) fn may_match(&self, block: TagMask) -> bool {
         self.kinds.mask.meets(block)
+    }
+
+    /// Whether every posting passes by its tags.
+    #[inline]
+    pub(crate) fn passes_all_tags(&self) -> bool {
+        self.kinds.combinations == u128::MAX && self.actions.is_none() && self.services.is_none()
     }
 
     /// Decides by the tags alone.
@@ -116,6 +125,17 @@ mod tests {
         assert_eq!(wanted.judge(Tags::new(0, 0, 0, 5, SERVICE_CODE_OTHER)), Verdict::Ask);
         assert_eq!(wanted.judge(Tags::new(0, 0, 0, ACTION_CODE_OTHER, 7)), Verdict::Ask);
         assert_eq!(wanted.judge(Tags::new(0, 0, 0, ACTION_CODE_OTHER, 8)), Verdict::No);
+    }
+
+    #[test]
+    fn combinations_are_those_that_the_mask_lets_through() {
+        for mask in 0..=u16::MAX {
+            let kinds = Kinds::of(TagMask(mask));
+            for tags in 0..128 {
+                let own = Tags(tags).mask().0;
+                assert_eq!(kinds.contains(Tags(tags)), mask & own == own, "{mask:x} {tags:x}");
+            }
+        }
     }
 
     proptest! {

@@ -59,7 +59,8 @@ impl<C: Cell> Chunked<C> {
     /// The element, or zero where nothing was stored.
     #[inline]
     pub(crate) fn get(&self, index: usize) -> C::Value {
-        self.slice(index, 1).first().map_or_else(C::Value::default, Cell::get)
+        let chunk = self.chunks.get(index / CHUNK).and_then(OnceLock::get);
+        chunk.and_then(|chunk| chunk.get(index % CHUNK)).map_or_else(C::Value::default, Cell::get)
     }
 
     /// Stores an element. `false` beyond the length it was made for.

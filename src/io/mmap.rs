@@ -1,4 +1,4 @@
-//! Mappings: the only unsafe code of the crate.
+//! Mappings, and text in them: the only unsafe code of the crate.
 //!
 //! A [`SegmentMap`] is a file mapped whole, in three regions:
 //!
@@ -18,6 +18,7 @@
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
+use crossbeam_utils::CachePadded;
 use memmap2::{Advice, MmapRaw, UncheckedAdvice};
 use parking_lot::Mutex;
 
@@ -128,7 +129,8 @@ impl Memory {
 pub(crate) struct SegmentMap {
     memory: Arc<Memory>,
     start: usize,
-    published: ByteTail,
+    /// Alone on its lines: the writer stores here at every append, and readers use the fields beside it.
+    published: CachePadded<ByteTail>,
     appender: AtomicU8,
 }
 
@@ -142,7 +144,7 @@ impl SegmentMap {
         let start = start.min(memory.len());
         let map = Arc::new(Self {
             start,
-            published: ByteTail::new(published.clamp(start, memory.len())),
+            published: CachePadded::new(ByteTail::new(published.clamp(start, memory.len()))),
             appender: AtomicU8::new(APPENDER_NEVER),
             memory: Arc::clone(memory),
         });
@@ -171,18 +173,28 @@ impl SegmentMap {
     #[inline]
     pub(crate) fn get(&self, offset: usize, length: usize) -> Option<&[u8]> {
         let end = offset.checked_add(length)?;
-        if offset < self.start || end > self.published.get() {
+        if end > self.published.get() {
+            return None;
+        }
+        self.lend(offset, end)
+    }
+
+    /// All published bytes from `offset` on.
+    #[inline]
+    pub(crate) fn get_from(&self, offset: usize) -> Option<&[u8]> {
+        self.lend(offset, self.published.get())
+    }
+
+    /// The bytes in `offset..end`; `end` is not above what `published` has been seen to be.
+    #[inline]
+    fn lend(&self, offset: usize, end: usize) -> Option<&[u8]> {
+        if offset < self.start || end < offset {
             return None;
         }
         // SAFETY: `offset..end` lies in the mapping (published never exceeds its length) and below `published`,
         // which the writer passed with a release store after its last write there; nobody writes there again. The
         // mapping lives as long as `self`, which the slice borrows.
-        Some(unsafe { std::slice::from_raw_parts(self.memory.raw.as_ptr().add(offset), length) })
-    }
-
-    /// All published bytes from `offset` on.
-    pub(crate) fn get_from(&self, offset: usize) -> Option<&[u8]> {
-        self.get(offset, self.published.get().checked_sub(offset)?)
+        Some(unsafe { std::slice::from_raw_parts(self.memory.raw.as_ptr().add(offset), end - offset) })
     }
 
     /// Lets readers see everything below `end`. For a reader that follows another process's writer, and for a
@@ -205,17 +217,18 @@ impl SegmentMap {
         Some(Appender { end: self.published.get(), map: Arc::clone(self) })
     }
 
-    /// Asks the processor to bring the line at `offset` near; a hint, never a fault.
+    /// Asks the processor to bring the line at `offset` near; a hint, never a fault, wherever that is.
     #[inline]
     pub(crate) fn prefetch(&self, offset: usize) {
-        if offset < self.memory.len() {
-            #[cfg(target_arch = "x86_64")]
-            // SAFETY: a prefetch reads nothing architecturally; the address is inside the mapping.
-            unsafe {
-                use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-                _mm_prefetch::<_MM_HINT_T0>(self.memory.raw.as_ptr().add(offset).cast());
-            }
+        let line = self.memory.raw.as_ptr().wrapping_add(offset);
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: a prefetch reads nothing architecturally and never faults, whatever the address.
+        unsafe {
+            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+            _mm_prefetch::<_MM_HINT_T0>(line.cast());
         }
+        #[cfg(not(target_arch = "x86_64"))]
+        let _ = line;
     }
 
     /// Makes the pages of a range present and writable, so that storing there doesn't fault. Best effort.
@@ -367,10 +380,80 @@ impl SharedWords {
     }
 }
 
+/// The bytes as text, if all of them are ASCII.
+///
+/// For texts of some dozens of bytes, wherever they lie: sixteen at a time, the last sixteen overlapping those before.
+/// `<[u8]>::is_ascii` and `str::from_utf8` look at what is left over byte by byte.
+#[inline]
+pub(crate) fn ascii(bytes: &[u8]) -> Option<&str> {
+    if !is_ascii(bytes) {
+        return None;
+    }
+    // SAFETY: every byte is below 128, as was just looked at, and such bytes are UTF-8. `bytes` is a shared slice, so they
+    // don't change while it lives; where they are those of a mapped file, that is what the module's assumption says, which
+    // every check of lent bytes rests on, the standard library's too: nothing is remembered from an earlier call.
+    Some(unsafe { std::str::from_utf8_unchecked(bytes) })
+}
+
+/// Whether all bytes are below 128.
+#[inline]
+fn is_ascii(bytes: &[u8]) -> bool {
+    if let Some(last) = bytes.last_chunk::<16>() {
+        let (blocks, _) = bytes.as_chunks();
+        return !any_high(blocks, last);
+    }
+    let all = if let (Some(first), Some(last)) = (bytes.first_chunk(), bytes.last_chunk()) {
+        u64::from_ne_bytes(*first) | u64::from_ne_bytes(*last)
+    } else {
+        bytes.iter().fold(0, |all, byte| all | u64::from(*byte))
+    };
+    all & 0x8080_8080_8080_8080 == 0
+}
+
+/// Whether any byte of these blocks has its highest bit set.
+#[cfg(target_arch = "x86_64")]
+#[inline]
+fn any_high(blocks: &[[u8; 16]], last: &[u8; 16]) -> bool {
+    use std::arch::x86_64::{_mm_loadu_si128, _mm_movemask_epi8, _mm_or_si128};
+    // SAFETY: each load reads the sixteen bytes of an array, at any alignment; every x86-64 processor has SSE2.
+    unsafe {
+        let load = |block: &[u8; 16]| _mm_loadu_si128(block.as_ptr().cast());
+        let all = blocks.iter().fold(load(last), |all, block| _mm_or_si128(all, load(block)));
+        _mm_movemask_epi8(all) != 0
+    }
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+#[inline]
+fn any_high(blocks: &[[u8; 16]], last: &[u8; 16]) -> bool {
+    let load = |block: &[u8; 16]| u128::from_ne_bytes(*block);
+    let all = blocks.iter().fold(load(last), |all, block| all | load(block));
+    all & u128::from_ne_bytes([0x80; 16]) != 0
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use memmap2::MmapMut;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn ascii_is_told_from_all_else(
+            mut bytes in proptest::collection::vec(0_u8..128, 0..80),
+            skipped in 0_usize..16,
+            other in proptest::option::of((any::<proptest::sample::Index>(), 128_u8..)),
+        ) {
+            if let Some((place, byte)) = other && !bytes.is_empty() {
+                let place = place.index(bytes.len());
+                bytes[place] = byte;
+            }
+            // At every alignment.
+            let bytes = bytes.get(skipped..).unwrap_or_default();
+            let expected = std::str::from_utf8(bytes).ok().filter(|_| bytes.is_ascii());
+            prop_assert_eq!(ascii(bytes), expected);
+        }
+    }
 
     fn anonymous(bytes: usize) -> Arc<Memory> {
         Memory::anonymous(MmapMut::map_anon(bytes).unwrap())

@@ -69,6 +69,13 @@ pub(crate) trait DiskFile: Send + Sync + Debug {
     fn read_exact_at(&self, offset: u64, buffer: &mut [u8]) -> Result<()>;
     /// Writes all of `bytes` at `offset`.
     fn write_all_at(&self, offset: u64, bytes: &[u8]) -> Result<()>;
+    /// Writes zeros, so that a sync of few bytes there writes few.
+    ///
+    /// A real disk's cache holds what one write brought as one unit (a folio), and a store into a mapping makes the whole
+    /// unit dirty: behind writes of 128 KiB, a sync of one record writes 128 KiB.
+    fn write_zeros(&self, offset: u64, length: u64) -> Result<()> {
+        self.write_all_at(offset, &vec![0; usize::try_from(length).unwrap_or(usize::MAX)])
+    }
     /// Makes the file's bytes durable (`fdatasync`).
     fn sync_data(&self) -> Result<()>;
     /// Maps the whole file. Bytes from `start` up to `published` may be read at once.

@@ -287,6 +287,14 @@ impl DiskFile for RealFile {
         self.file.write_all_at(bytes, offset).map_err(|source| Error::io("write", &self.path, source))
     }
 
+    fn write_zeros(&self, offset: u64, length: u64) -> Result<()> {
+        let page = [0; 4 << 10];
+        (0..length).step_by(page.len()).try_for_each(|at| {
+            let rest = usize::try_from(length - at).unwrap_or(page.len());
+            self.write_all_at(offset + at, page.get(..rest).unwrap_or(&page))
+        })
+    }
+
     fn sync_data(&self) -> Result<()> {
         self.file.sync_data().map_err(|source| Error::io("sync", &self.path, source))
     }

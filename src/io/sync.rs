@@ -5,9 +5,9 @@
 mod primitives {
     pub(crate) use parking_lot::MutexGuard;
     pub(crate) use std::sync::atomic::{AtomicU64, AtomicUsize};
+    pub(crate) use std::thread::yield_now;
 
     use std::sync::atomic::{AtomicU32, Ordering};
-    use std::time::{Duration, Instant};
 
     use rustix::thread::futex;
 
@@ -46,48 +46,15 @@ mod primitives {
             let _ = futex::wake(&self.0, futex::Flags::PRIVATE, count);
         }
     }
-
-    /// How long a thread still waits for others.
-    #[derive(Debug)]
-    pub(crate) struct Patience {
-        begin: Instant,
-        most: Duration,
-    }
-
-    impl Patience {
-        pub(crate) fn of(most: Duration) -> Self {
-            Self { begin: Instant::now(), most }
-        }
-
-        /// Lets other threads run; `false` when the patience is used up.
-        pub(crate) fn let_others_run(&mut self) -> bool {
-            std::thread::yield_now();
-            self.begin.elapsed() < self.most
-        }
-    }
-
-    /// Measures how long something takes.
-    #[derive(Debug)]
-    pub(crate) struct Stopwatch(Instant);
-
-    impl Stopwatch {
-        pub(crate) fn start() -> Self {
-            Self(Instant::now())
-        }
-
-        pub(crate) fn elapsed(&self) -> Duration {
-            self.0.elapsed()
-        }
-    }
 }
 
 #[cfg(all(test, loom))]
 mod primitives {
     pub(crate) use loom::sync::MutexGuard;
     pub(crate) use loom::sync::atomic::{AtomicU64, AtomicUsize};
+    pub(crate) use loom::thread::yield_now;
 
     use std::sync::atomic::Ordering;
-    use std::time::Duration;
 
     use loom::sync::atomic::AtomicU32;
 
@@ -132,37 +99,9 @@ mod primitives {
             }
         }
     }
-
-    /// Time doesn't pass in a model: a thread waits for others once.
-    #[derive(Debug)]
-    pub(crate) struct Patience(bool);
-
-    impl Patience {
-        pub(crate) fn of(_most: Duration) -> Self {
-            Self(true)
-        }
-
-        pub(crate) fn let_others_run(&mut self) -> bool {
-            loom::thread::yield_now();
-            std::mem::take(&mut self.0)
-        }
-    }
-
-    #[derive(Debug)]
-    pub(crate) struct Stopwatch;
-
-    impl Stopwatch {
-        pub(crate) fn start() -> Self {
-            Self
-        }
-
-        pub(crate) fn elapsed(&self) -> Duration {
-            Duration::ZERO
-        }
-    }
 }
 
-pub(crate) use primitives::{Mutex, MutexGuard, Patience, Stopwatch};
+pub(crate) use primitives::{Mutex, MutexGuard, yield_now};
 use std::sync::atomic::Ordering;
 
 /// Where threads wait for a commit to end, or to be called.

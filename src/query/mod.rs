@@ -2,6 +2,7 @@
 //!
 //! Takes published views of shards; must not know how they are written.
 
+mod cold;
 pub(crate) mod filter;
 mod packed;
 pub(crate) mod page;

@@ -19,6 +19,8 @@ const UNRESOLVED: u32 = u32::MAX;
 #[derive(Debug, Default)]
 pub(crate) struct PackedRecords {
     key: u64,
+    /// Whether any record of the page lies in a pack.
+    any: bool,
     slots: Vec<Slot>,
     /// Where the record before was found in its block: the next is beside it.
     near: usize,
@@ -54,8 +56,15 @@ impl PackedRecords {
     }
 
     /// The place of a record that the index names, `None` if no pack holds it. Its block is not looked for yet.
-    pub(crate) fn place(&self, view: &ShardView, sequence: u64, user_sequence: u64, asked: bool) -> Option<Place> {
+    pub(crate) fn place(
+        &mut self,
+        view: &ShardView,
+        sequence: u64,
+        user_sequence: u64,
+        asked: bool,
+    ) -> Option<Place> {
         let (place, pack) = view.pack_of(sequence)?;
+        self.any = true;
         Some(Place {
             segment: UNRESOLVED,
             ordinal: u32::try_from(sequence - pack.base()).unwrap_or(u32::MAX),
@@ -67,6 +76,9 @@ impl PackedRecords {
 
     /// Finds the records: first all blocks are asked for, then they are read one by one.
     pub(crate) fn resolve(&mut self, view: &ShardView, places: &mut [Place]) -> Result<()> {
+        if !self.any {
+            return Ok(());
+        }
         let first = self.slots.len();
         let mut wanted: Vec<(u32, Found)> = Vec::new();
         for place in places.iter().filter(|place| !place.is_resolved()) {

@@ -96,7 +96,9 @@ impl Page {
         self.iter()
             .zip(&self.places)
             .map(|(view, place)| {
-                view?.to_owned().map_err(|error| damaged(&self.view, &self.packed, *place, &error.to_string()))
+                view?
+                    .to_owned()
+                    .map_err(|error| damaged(&self.view, &self.packed, *place, &error.to_string()))
             })
             .collect()
     }
@@ -117,11 +119,7 @@ impl Page {
         } else {
             self.view.segments.get(last.segment as usize)?.base() + u64::from(last.ordinal)
         };
-        let position = UserLogCursor {
-            user_sequence: last.user_sequence,
-            sequence,
-            ..self.cursor
-        };
+        let position = UserLogCursor { user_sequence: last.user_sequence, sequence, ..self.cursor };
         Some(position.encode(&self.key))
     }
 }

@@ -7,6 +7,7 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
+use super::cold::{OFFSET_LATER, Watch, look_up};
 use super::filter::{Filter, Order};
 use super::packed::PackedRecords;
 use super::page::{Page, Place, damaged, read};
@@ -16,6 +17,7 @@ use crate::format::keys::IndexKey;
 use crate::ids::Fingerprint;
 use crate::index::selection::Kinds;
 use crate::index::{Candidate, Direction, Range};
+use crate::segment::Segment;
 use crate::shard::view::{Reading, ShardView, Source};
 
 /// What is asked.
@@ -53,6 +55,7 @@ pub(crate) fn user_log(reading: &Reading, key: &Arc<IndexKey>, request: &UserLog
         None => Start { user_sequence: None, sequence: None },
         Some(token) => start_of(token, key, &cursor, view)?,
     };
+    let watch = Watch::begin(view, user)?;
     let mut gathering = Gathering {
         reading,
         view,
@@ -61,18 +64,21 @@ pub(crate) fn user_log(reading: &Reading, key: &Arc<IndexKey>, request: &UserLog
         kinds: request.filter.kinds(),
         places: Vec::new(),
         packed: PackedRecords::of(user),
-        segment: 0,
+        near: None,
         records_asked: 0,
+        later: watch.cold,
     };
     gathering.walk(user)?;
     let Gathering { mut places, mut packed, records_asked, .. } = gathering;
     let has_more = places.len() > request.limit;
     places.truncate(request.limit);
-    // Not before all are known: then their blocks come from the disk together.
-    if places.iter().any(Place::is_packed) {
-        packed.resolve(view, &mut places)?;
-    }
-    let records_read = records_asked + places.iter().filter(|place| !place.asked).count() as u64;
+    // Not before all are known: then they come from the disk together.
+    watch.fetch(view, &mut places);
+    packed.resolve(view, &mut places)?;
+    let records_read = match records_asked {
+        0 => places.len() as u64,
+        asked => asked + places.iter().filter(|place| !place.asked).count() as u64,
+    };
     let view = Arc::clone(view);
     Ok(Page {
         view,
@@ -111,6 +117,15 @@ fn start_of(token: &str, key: &IndexKey, own: &UserLogCursor, view: &ShardView) 
     })
 }
 
+/// A segment that records are in, and those that were there when it was looked at.
+#[derive(Clone, Copy)]
+struct Near<'g> {
+    segment: &'g Segment,
+    place: u32,
+    base: u64,
+    count: u64,
+}
+
 struct Gathering<'g> {
     reading: &'g Reading,
     view: &'g ShardView,
@@ -120,11 +135,13 @@ struct Gathering<'g> {
     places: Vec<Place>,
     packed: PackedRecords,
     /// Where the last record was found: the next is near.
-    segment: usize,
+    near: Option<Near<'g>>,
     records_asked: u64,
+    /// Where records begin is looked up when all are known.
+    later: bool,
 }
 
-impl Gathering<'_> {
+impl<'g> Gathering<'g> {
     fn walk(&mut self, user: Fingerprint) -> Result<()> {
         let sources = &self.view.sources;
         for source in sources {
@@ -160,6 +177,7 @@ impl Gathering<'_> {
                 let Some(range) = self.range(found.count_before(), found.count()) else {
                     return Ok(ControlFlow::Continue(()));
                 };
+                self.make_room(range);
                 let selection = self.request.filter.selection(source, self.kinds);
                 found.walk(range, &selection, &mut |candidate| self.take(candidate))
             }
@@ -168,10 +186,17 @@ impl Gathering<'_> {
                 let Some(range) = self.range(found.count_before(), found.count()) else {
                     return Ok(ControlFlow::Continue(()));
                 };
+                self.make_room(range);
                 let selection = self.request.filter.selection(source, self.kinds);
                 found.walk(range, &selection, &mut |candidate| self.take(candidate))
             }
         }
+    }
+
+    /// Room for as many as the range can add.
+    fn make_room(&mut self, range: Range) {
+        let missing = (self.request.limit + 1).saturating_sub(self.places.len());
+        self.places.reserve(missing.min((range.to - range.from) as usize));
     }
 
     /// Which of a source's postings of the user lie on this side of the cursor; `None` if none does.
@@ -188,60 +213,89 @@ impl Gathering<'_> {
         (from < to).then_some(Range { from, to, direction })
     }
 
+    #[inline]
     fn take(&mut self, candidate: Candidate) -> Result<ControlFlow<()>> {
-        let on_this_side = match (self.request.order, self.start.sequence) {
-            (_, None) => true,
-            (Order::Newest, Some(first_lost)) => candidate.sequence < first_lost,
-            (Order::Oldest, Some(first_lost)) => candidate.sequence >= first_lost,
-        };
-        if !on_this_side {
+        if self.start.sequence.is_some_and(|first_lost| !self.survived(candidate, first_lost)) {
             return Ok(ControlFlow::Continue(()));
         }
         let mut place = self.place(candidate)?;
-        if self.places.capacity() == 0 {
-            self.places.reserve_exact(self.request.limit.min(128) + 1);
-        }
-        if candidate.ask {
-            self.records_asked += 1;
-            if place.is_packed() {
-                self.packed.resolve(self.view, std::slice::from_mut(&mut place))?;
-            }
-            let event = read(self.view, &self.packed, place)?;
-            let matches = self.request.filter.matches(&event);
-            if !matches.map_err(|error| damaged(self.view, &self.packed, place, &error.to_string()))? {
-                return Ok(ControlFlow::Continue(()));
-            }
+        if candidate.ask && !self.passes(&mut place)? {
+            return Ok(ControlFlow::Continue(()));
         }
         self.places.push(place);
         let enough = self.places.len() > self.request.limit;
         Ok(if enough { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
     }
 
-    /// Where the record lies; the processor is asked for it at once.
-    fn place(&mut self, candidate: Candidate) -> Result<Place> {
-        let near = self.view.segments.get(self.segment);
-        if !near.is_some_and(|near| (near.base()..near.end()).contains(&candidate.sequence)) {
-            let Candidate { sequence, user_sequence, ask, .. } = candidate;
-            if let Some(place) = self.packed.place(self.view, sequence, user_sequence, ask) {
-                return Ok(place);
-            }
-            let found = self.view.segment_of(candidate.sequence);
-            let missing = || {
-                let message = format!("the index names record {}, which is not there", candidate.sequence);
-                Error::new(ErrorKind::Corruption, message)
-            };
-            self.segment = found.ok_or_else(missing)?.0;
+    /// Whether the event is on the side of the rolled-back ones that the page shows.
+    fn survived(&self, candidate: Candidate, first_lost: u64) -> bool {
+        match self.request.order {
+            Order::Newest => candidate.sequence < first_lost,
+            Order::Oldest => candidate.sequence >= first_lost,
         }
-        let segment = &self.view.segments[self.segment];
-        let ordinal = candidate.sequence - segment.base();
-        let offset = segment.offset_of(ordinal).unwrap_or_default();
-        segment.prefetch(offset);
+    }
+
+    /// Asks the record what the index could not decide.
+    #[inline(never)]
+    fn passes(&mut self, place: &mut Place) -> Result<bool> {
+        self.records_asked += 1;
+        self.packed.resolve(self.view, std::slice::from_mut(place))?;
+        look_up(self.view, place);
+        let event = read(self.view, &self.packed, *place)?;
+        let matches = self.request.filter.matches(&event);
+        matches.map_err(|error| damaged(self.view, &self.packed, *place, &error.to_string()))
+    }
+
+    /// Where the record lies; the processor is asked for it at once.
+    #[inline]
+    fn place(&mut self, candidate: Candidate) -> Result<Place> {
+        let near = match self.near {
+            Some(near) if candidate.sequence.wrapping_sub(near.base) < near.count => near,
+            _ => match self.come_near(candidate)? {
+                Home::Segment(near) => near,
+                Home::Pack(place) => return Ok(place),
+            },
+        };
+        let ordinal = candidate.sequence - near.base;
+        let offset = if self.later {
+            OFFSET_LATER
+        } else {
+            let offset = near.segment.offset_of(ordinal).unwrap_or_default();
+            near.segment.prefetch(offset);
+            u32::try_from(offset).unwrap_or(u32::MAX - 1)
+        };
         Ok(Place {
-            segment: u32::try_from(self.segment).unwrap_or(u32::MAX),
+            segment: near.place,
             ordinal: u32::try_from(ordinal).unwrap_or(u32::MAX),
-            offset: u32::try_from(offset).unwrap_or(u32::MAX),
+            offset,
             asked: candidate.ask,
             user_sequence: candidate.user_sequence,
         })
     }
+
+    #[cold]
+    fn come_near(&mut self, candidate: Candidate) -> Result<Home<'g>> {
+        let Candidate { sequence, user_sequence, ask, .. } = candidate;
+        if let Some(place) = self.packed.place(self.view, sequence, user_sequence, ask) {
+            return Ok(Home::Pack(place));
+        }
+        let (place, segment) = self.view.segment_of(sequence).ok_or_else(|| {
+            let message = format!("the index names record {sequence}, which is not there");
+            Error::new(ErrorKind::Corruption, message)
+        })?;
+        let near = Near {
+            segment,
+            place: u32::try_from(place).unwrap_or(u32::MAX),
+            base: segment.base(),
+            count: segment.published(),
+        };
+        self.near = Some(near);
+        Ok(Home::Segment(near))
+    }
+}
+
+/// Where a record lies.
+enum Home<'g> {
+    Segment(Near<'g>),
+    Pack(Place),
 }

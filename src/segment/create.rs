@@ -1,4 +1,4 @@
-//! Makes segment files: allocated whole, header written and synced, so that a writer can begin at once.
+//! Makes segment files: allocated whole, header written, so that a writer can begin at once.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -36,15 +36,21 @@ pub(crate) fn new_salt() -> Result<Salt> {
         .map_err(|error| Error::new(ErrorKind::Io, format!("cannot get random bytes: {error}")))
 }
 
+/// Makes a segment's file under `path`: its space and its header, nothing synced.
+pub(crate) fn allocate_file(disk: &dyn Disk, path: &Path, header: &Header) -> Result<Arc<dyn DiskFile>> {
+    let file = disk.allocate(path, header.file_bytes)?;
+    if let Err(error) = file.write_all_at(0, &header.encode()) {
+        // Its space is of more use to others.
+        let _ = disk.remove(path);
+        return Err(error);
+    }
+    Ok(file)
+}
+
 /// Makes a segment's file under `path`, synced, its name synced too.
 pub(crate) fn create_file(disk: &dyn Disk, path: &Path, header: &Header) -> Result<Arc<dyn DiskFile>> {
-    let file = disk.allocate(path, header.file_bytes)?;
-    let written = file
-        .write_all_at(0, &header.encode())
-        .and_then(|()| file.sync_data())
-        .and_then(|()| disk.sync_dir(parent(path)));
-    if let Err(error) = written {
-        // Its space is of more use to others.
+    let file = allocate_file(disk, path, header)?;
+    if let Err(error) = file.sync_data().and_then(|()| disk.sync_dir(parent(path))) {
         let _ = disk.remove(path);
         return Err(error);
     }
@@ -53,23 +59,15 @@ pub(crate) fn create_file(disk: &dyn Disk, path: &Path, header: &Header) -> Resu
 
 /// Writes and syncs every block behind the header, in pieces, so that other syncs of the disk get their turn between them.
 ///
-/// Nobody may have mapped the file's records for writing yet. A write is small, since the kernel caches what one write
-/// brought as one unit (a folio), and a store into a mapping makes the whole unit dirty: with 128 KiB a write, each sync
-/// of one record later writes 128 KiB.
+/// Nobody may have mapped the file's records for writing yet.
 pub(crate) fn write_zeros(file: &dyn DiskFile) -> Result<()> {
-    const PIECE: u64 = 4 << 10;
-    const SYNCED: u64 = 128 << 10;
-    let zeros = [0; PIECE as usize];
+    const PIECE: u64 = 128 << 10;
     let mut offset = RECORDS_START;
     while offset < file.len() {
-        let end = (offset + SYNCED).min(file.len());
-        while offset < end {
-            let length = PIECE.min(end - offset);
-            let piece = usize::try_from(length).ok().and_then(|length| zeros.get(..length)).unwrap_or(&zeros);
-            file.write_all_at(offset, piece)?;
-            offset += length;
-        }
+        let length = PIECE.min(file.len() - offset);
+        file.write_zeros(offset, length)?;
         file.sync_data()?;
+        offset += length;
     }
     Ok(())
 }

@@ -12,6 +12,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use crossbeam_utils::CachePadded;
 use parking_lot::Mutex;
 
 use crate::error::{Error, ErrorKind, Result};
@@ -34,8 +35,8 @@ pub(crate) struct Segment {
     header: Header,
     /// The first record's shard sequence.
     base: u64,
-    /// How many records readers may see.
-    published: CountTail,
+    /// How many records readers may see. Alone on its lines: the writer stores here at every append.
+    published: CachePadded<CountTail>,
     offsets: Offsets,
     /// Which records' checksums were compared since the segment was opened.
     checked: Checked,
@@ -50,6 +51,9 @@ pub(crate) struct Segment {
 
 /// From how many bytes on pages are let go before a sync: below, the faults that bring them back cost more.
 const LET_GO_BYTES_MIN: usize = 256 << 10;
+
+/// How many lines of a record are asked for ahead: what most records have, but for the end of `details`.
+const LINES_ASKED: usize = 6;
 
 /// Where each record begins.
 #[derive(Debug)]
@@ -81,7 +85,7 @@ impl Segment {
             map,
             header,
             base,
-            published: CountTail::new(0),
+            published: CachePadded::new(CountTail::new(0)),
             offsets: Offsets::Growing(Chunked::new(records_max(&header))),
             checked: Checked::All,
             rescued: OnceLock::new(),
@@ -104,7 +108,7 @@ impl Segment {
             map,
             header,
             base: footer.base,
-            published: CountTail::new(footer.count),
+            published: CachePadded::new(CountTail::new(footer.count)),
             offsets: Offsets::Sealed(footer),
             checked: Checked::Bits((0..words).map(|_| AtomicU64::new(0)).collect()),
             rescued: OnceLock::new(),
@@ -121,7 +125,7 @@ impl Segment {
             map: Arc::clone(&self.map),
             header: self.header,
             base: self.base,
-            published: CountTail::new(footer.count),
+            published: CachePadded::new(CountTail::new(footer.count)),
             offsets: Offsets::Sealed(footer),
             checked: Checked::All,
             rescued: OnceLock::new(),
@@ -227,12 +231,31 @@ impl Segment {
         Some(offset as usize)
     }
 
-    /// Asks the processor for the record's first lines.
+    /// Asks the processor for the record's lines.
     #[inline]
     pub(crate) fn prefetch(&self, offset: usize) {
-        self.map.prefetch(offset);
-        self.map.prefetch(offset + 64);
-        self.map.prefetch(offset + 128);
+        for line in 0..LINES_ASKED {
+            self.map.prefetch(offset.wrapping_add(line * 64));
+        }
+    }
+
+    /// Reads one byte of the record at `offset`, from the disk if it must.
+    pub(crate) fn touch(&self, offset: usize) {
+        std::hint::black_box(self.map.get(offset, 1).map(|byte| byte.first().copied()));
+    }
+
+    /// Asks the disk for the offset of a record; doesn't wait.
+    pub(crate) fn ask_for_offset(&self, ordinal: u64) {
+        if let Offsets::Sealed(footer) = &self.offsets
+            && let Ok(at) = usize::try_from(footer.sidecar_offset.saturating_add(ordinal.saturating_mul(4)))
+        {
+            self.map.will_need(at, 4);
+        }
+    }
+
+    /// Asks the disk for the record at `offset`, as long as most are; doesn't wait.
+    pub(crate) fn ask_for_record(&self, offset: usize) {
+        self.map.will_need(offset, 512);
     }
 
     /// The leaf of the record `sequence`, intact.
@@ -254,6 +277,26 @@ impl Segment {
     /// The leaf of record `ordinal`, which begins at `offset`.
     #[inline]
     pub(crate) fn leaf_at(&self, ordinal: u64, offset: usize) -> Result<&[u8]> {
+        match self.known_leaf(ordinal, offset) {
+            Some(leaf) => Ok(leaf),
+            None => self.new_leaf(ordinal, offset),
+        }
+    }
+
+    /// The leaf, if its checksum was compared before and it is the one asked for: a few instructions, and no words for what
+    /// may be wrong.
+    #[inline]
+    fn known_leaf(&self, ordinal: u64, offset: usize) -> Option<&[u8]> {
+        if !self.is_checked(ordinal) {
+            return None;
+        }
+        let leaf = record::leaf(self.bytes_from(offset)?).ok()?;
+        (u64::from_le_bytes(*leaf.first_chunk()?) == self.base + ordinal).then_some(leaf)
+    }
+
+    /// The leaf, looked at closely; or what is wrong with it.
+    #[cold]
+    fn new_leaf(&self, ordinal: u64, offset: usize) -> Result<&[u8]> {
         let damaged = |message: &str| self.damaged(offset, ordinal, message);
         let bytes = self.bytes_from(offset).ok_or_else(|| damaged("the record's offset is out of range"))?;
         let leaf = if self.is_checked(ordinal) {

@@ -1,15 +1,15 @@
-//! Group commit: one committer for the store. Whoever waits and finds nobody committing commits for all who wait.
+//! Group commit: whoever waits for a shard and finds nobody committing it commits for all who wait for it.
 //!
-//! A commit takes each shard's published tail, syncs the files that hold what is not durable yet (of one shard the older
-//! before the newer, of several shards in parallel), then moves the durable tails and wakes the waiters. A failed sync
-//! poisons its shard; those who wait for it are told that the outcome is unknown.
+//! A commit takes the shard's published tail, syncs the files that hold what is not durable yet (the older before the
+//! newer), then moves the durable tail and wakes the waiters. A failed sync poisons the shard; those who wait for it are
+//! told that the outcome is unknown. Each shard has commits of its own: while one is synced, those whom another has just
+//! served append again.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::Waker;
-use std::thread::JoinHandle;
 
-use crossbeam_channel::{Sender, unbounded};
+use crossbeam_utils::CachePadded;
 
 use super::Shard;
 use super::group::Group;
@@ -21,36 +21,31 @@ use crate::segment::Segment;
 /// The committer of a store.
 #[derive(Debug)]
 pub(crate) struct Committer {
-    shards: Arc<[Arc<Shard>]>,
-    group: Group,
-    helpers: Vec<Helper>,
-    commits: AtomicU64,
+    lanes: Box<[CachePadded<Lane>]>,
 }
 
-/// A thread that syncs for the committer.
+/// The commits of one shard.
 #[derive(Debug)]
-struct Helper {
-    work: Option<Sender<Work>>,
-    thread: Option<JoinHandle<()>>,
-}
-
-struct Work {
-    dirty: Dirty,
-    done: Sender<()>,
-}
-
-/// What one shard has to sync.
-struct Dirty {
+struct Lane {
     shard: Arc<Shard>,
+    group: Group,
+    commits: AtomicU64,
+    /// A task asked for a commit that no thread has begun.
+    asked: AtomicBool,
+}
+
+/// What a shard has to sync.
+struct Dirty<'s> {
+    shard: &'s Shard,
     /// One past the last sequence that will be durable.
     end: u64,
     written_bytes: u64,
     segments: Vec<Arc<Segment>>,
 }
 
-impl Dirty {
+impl<'s> Dirty<'s> {
     /// What a shard has published and not synced; `None` if nothing.
-    fn of(shard: &Arc<Shard>) -> Option<Self> {
+    fn of(shard: &'s Shard) -> Option<Self> {
         if shard.poison().is_some() {
             return None;
         }
@@ -61,7 +56,7 @@ impl Dirty {
             return None;
         }
         let segments = shard.unsynced.lock().clone();
-        Some(Self { shard: Arc::clone(shard), end, written_bytes, segments })
+        Some(Self { shard, end, written_bytes, segments })
     }
 
     fn sync(&self) {
@@ -71,6 +66,10 @@ impl Dirty {
         let synced = if has(Bug::SyncErrorForgotten) { Ok(()) } else { synced };
         if let Err(error) = synced {
             self.shard.set_poisoned(&error);
+            return;
+        }
+        self.shard.establish_these(&self.segments);
+        if self.shard.poison().is_some() {
             return;
         }
         self.shard.tell_durable(self.end);
@@ -87,63 +86,75 @@ impl Dirty {
 }
 
 impl Committer {
-    /// For these shards, with a thread for each file that is synced beside the committer's own.
-    pub(crate) fn new(shards: Arc<[Arc<Shard>]>, helpers: usize) -> Self {
-        Self {
-            shards,
+    pub(crate) fn new(shards: &[Arc<Shard>]) -> Self {
+        let lane = |shard: &Arc<Shard>| Lane {
+            shard: Arc::clone(shard),
             group: Group::default(),
-            helpers: (0..helpers).filter_map(Helper::start).collect(),
             commits: AtomicU64::new(0),
-        }
+            asked: AtomicBool::new(false),
+        };
+        Self { lanes: shards.iter().map(|shard| CachePadded::new(lane(shard))).collect() }
+    }
+
+    fn lane(&self, shard: &Shard) -> Option<&Lane> {
+        self.lanes.get(usize::from(shard.id.get())).map(|lane| &**lane)
     }
 
     /// Waits until the record before `end` is on stable storage. Commits itself if nobody else does.
     pub(crate) fn wait_durable(&self, shard: &Shard, end: u64) -> Result<()> {
-        self.group.wait(|| outcome(shard, end), || self.commit())
+        self.lane(shard).map_or(Ok(()), |lane| lane.wait_durable(end))
     }
 
     /// Syncs everything that was published before the call; a shard that fails does not keep the others from it.
     pub(crate) fn flush(&self) -> Result<()> {
-        let ends: Vec<u64> = self.shards.iter().map(|shard| shard.published()).collect();
-        let waits = self.shards.iter().zip(ends).map(|(shard, end)| self.wait_durable(shard, end));
-        let outcome = waits.fold(Ok(()), Result::and);
-        // A shard may have failed without a commit: its tasks would wait for one in vain.
-        self.group.wake_tasks();
-        outcome
+        let ends: Vec<u64> = self.lanes.iter().map(|lane| lane.shard.published()).collect();
+        self.lanes.iter().zip(ends).fold(Ok(()), |outcome, (lane, end)| outcome.and(lane.settle(end)))
     }
 
     /// Whether the record before `end` is durable; if not, the waker is woken when a commit or flush has ended.
     pub(crate) fn poll_durable(&self, shard: &Shard, end: u64, waker: &Waker) -> Option<Result<()>> {
-        self.group.poll(|| outcome(shard, end), waker)
+        self.lane(shard).map_or(Some(Ok(())), |lane| lane.group.poll(|| outcome(shard, end), waker))
+    }
+
+    /// For a task, which must not commit by itself: whether a thread must be asked for [`Self::commit_asked`].
+    pub(crate) fn ask(&self, shard: &Shard) -> bool {
+        self.lane(shard).is_some_and(|lane| !lane.asked.swap(true, Ordering::AcqRel))
+    }
+
+    /// The commit that was asked for.
+    pub(crate) fn commit_asked(&self, shard: &Shard) {
+        if let Some(lane) = self.lane(shard) {
+            // Who asks from now on may have published behind what this commit takes.
+            lane.asked.store(false, Ordering::Release);
+            // A failure poisons the shard, where writers and waiters find it.
+            let _ = lane.settle(shard.published());
+        }
     }
 
     /// How many commits have synced something.
     pub(crate) fn commits(&self) -> u64 {
-        self.commits.load(Ordering::Relaxed)
+        self.lanes.iter().map(|lane| lane.commits.load(Ordering::Relaxed)).sum()
+    }
+}
+
+impl Lane {
+    fn wait_durable(&self, end: u64) -> Result<()> {
+        self.group.wait(|| outcome(&self.shard, end), || self.commit())
+    }
+
+    /// The same, for the tasks too.
+    fn settle(&self, end: u64) -> Result<()> {
+        let outcome = self.wait_durable(end);
+        // What became durable or failed without a commit: its tasks would wait for one in vain.
+        self.group.wake_tasks();
+        outcome
     }
 
     fn commit(&self) {
-        let mut dirty: Vec<Dirty> = self.shards.iter().filter_map(Dirty::of).collect();
-        let Some(own) = dirty.pop() else { return };
-        self.commits.fetch_add(1, Ordering::Relaxed);
-        let (done, helped) = unbounded();
-        for (place, dirty) in dirty.into_iter().enumerate() {
-            let sender = (!self.helpers.is_empty())
-                .then(|| self.helpers.get(place % self.helpers.len())?.work.as_ref())
-                .flatten();
-            let work = Work { dirty, done: done.clone() };
-            let refused = match sender {
-                Some(sender) => sender.send(work).err().map(|error| error.0),
-                None => Some(work),
-            };
-            if let Some(work) = refused {
-                work.dirty.sync();
-            }
+        if let Some(dirty) = Dirty::of(&self.shard) {
+            self.commits.fetch_add(1, Ordering::Relaxed);
+            dirty.sync();
         }
-        own.sync();
-        drop(done);
-        // Ends when every helper has dropped its sender: then all files are synced, or their shards poisoned.
-        while helped.recv().is_ok() {}
     }
 }
 
@@ -158,34 +169,4 @@ fn outcome(shard: &Shard, end: u64) -> Option<Result<()>> {
     }
     let message = "the event was stored, but syncing it failed: whether it survives is not known";
     shard.poison().map(|error| Err(error.told_as(ErrorKind::OutcomeUnknown, message)))
-}
-
-impl Helper {
-    fn start(number: usize) -> Option<Self> {
-        let (work, jobs) = unbounded::<Work>();
-        let run = move || {
-            for Work { dirty, done } in jobs {
-                dirty.sync();
-                drop(done);
-            }
-        };
-        // Without the thread the committer syncs by itself, only slower.
-        let thread = std::thread::Builder::new().name(format!("usertrail-sync-{number}")).spawn(run).ok()?;
-        Some(Self { work: Some(work), thread: Some(thread) })
-    }
-}
-
-impl Drop for Helper {
-    fn drop(&mut self) {
-        drop(self.work.take());
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
-    }
-}
-
-impl std::fmt::Debug for Work {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Work").field("shard", &self.dirty.shard.id).finish_non_exhaustive()
-    }
 }

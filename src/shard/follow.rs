@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use super::next_segment::add_unlisted;
 use super::recovery::{Repair, Sealed, open_listed, open_sealed, read_manifest};
 use super::replay::replay;
 use super::view::{ShardView, Source};
@@ -73,8 +74,9 @@ fn open_listed_by(
     dir: &Path,
     shard: ShardId,
     extent: Extent,
-    manifest: ShardManifest,
+    mut manifest: ShardManifest,
 ) -> Result<(Opened, bool)> {
+    add_unlisted(context, dir, shard, &mut manifest)?;
     let sealed = open_sealed(context, dir, shard, &manifest, Repair::No)?;
     let unsealed: Vec<_> = manifest.segments.iter().filter(|entry| !entry.sealed).collect();
     let mut opened = Vec::new();
@@ -107,7 +109,8 @@ fn open_listed_by(
     };
     let rollbacks: Arc<[Rollback]> = manifest.rollbacks.clone().into();
     let Sealed { packs, segments, runs, .. } = sealed;
-    let mut view = ShardView { shard, packs, segments, sources: runs.sources, rollbacks };
+    let mut view =
+        ShardView { shard, packs, segments, sources: runs.sources, rollbacks, coldness: Arc::default() };
     let mut users_total = sealed.users_total;
     let mut end = sealed.end;
     for (file, header) in opened {

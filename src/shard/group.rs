@@ -3,14 +3,13 @@
 //! Owns the protocol alone. Must not know what a commit is, nor of whom an outcome is asked.
 //!
 //! Commits are numbered. One who comes while a commit runs waits for the next one, since the running one may have begun
-//! before its record was published; one who comes while the leader still gathers waits for that leader's commit. When a
-//! commit ends, all who waited for it wake and leave without the lock, and one of those who wait for the next is called to
-//! lead that. Whoever was called and need not lead calls another: so somebody is awake as long as anybody waits.
+//! before its record was published. When a commit ends, all who waited for it wake and leave without the lock, and one of
+//! those who wait for the next is called to lead that. Whoever was called and need not lead calls another: so somebody is
+//! awake as long as anybody waits.
 
 use std::task::Waker;
-use std::time::Duration;
 
-use crate::io::sync::{Gate, Mutex, MutexGuard, Patience, Stopwatch};
+use crate::io::sync::{Gate, Mutex, MutexGuard, yield_now};
 
 /// The threads and tasks that wait for commits.
 #[derive(Debug, Default)]
@@ -28,9 +27,8 @@ struct State {
     begun: u64,
     /// How many threads wait for a commit of even number, and of odd number.
     waiting: [usize; 2],
-    /// How many threads may come for the next commit, and how long its leader waits for them at most.
-    expected: usize,
-    gather_max: Duration,
+    /// The last commit served more than its leader.
+    crowded: bool,
     /// Tasks that wait for any commit to end.
     wakers: Vec<Waker>,
 }
@@ -83,47 +81,26 @@ impl Group {
 
     fn lead<'s>(&'s self, mut state: MutexGuard<'s, State>, commit: &impl Fn()) -> MutexGuard<'s, State> {
         state.leading = true;
-        let mut state = self.gather(state);
+        if state.crowded {
+            // Those whom the last commit served append again a moment later: let them come, and one sync serves them too.
+            drop(state);
+            yield_now();
+            state = self.state.lock();
+        }
         state.begun += 1;
         drop(state);
-        let stopwatch = Stopwatch::start();
         commit();
         let mut state = self.state.lock();
         state.leading = false;
-        state.gather_max = stopwatch.elapsed() / 4;
-        let next = state.next();
-        let done = 1 - next;
-        // Whom this commit settles may come back, and those who came during it are there.
+        let done = 1 - state.next();
         let settled = std::mem::take(&mut state.waiting[done]);
-        state.expected = state.expected.max(settled + state.waiting[next] + 1);
         let wakers = std::mem::take(&mut state.wakers);
+        state.crowded = settled + state.waiting[1 - done] + wakers.len() > 0;
         self.gates[done].end();
         self.call_next_leader(state);
         self.gates[done].wake_all();
         wakers.into_iter().for_each(Waker::wake);
         self.state.lock()
-    }
-
-    /// Before a commit begins: waits for those who are on their way, a quarter as long as the last commit took at most.
-    ///
-    /// The threads that the last commit woke append again a moment later. A commit that begins at once leaves them to the
-    /// next one: two crowds take turns, each half as large, and half as many are acknowledged by each sync. A thread that
-    /// was alone the last time doesn't wait.
-    fn gather<'s>(&'s self, mut state: MutexGuard<'s, State>) -> MutexGuard<'s, State> {
-        let side = state.next();
-        let mut patience = Patience::of(state.gather_max);
-        while state.waiting[side] + 1 < state.expected {
-            drop(state);
-            let goes_on = patience.let_others_run();
-            state = self.state.lock();
-            if !goes_on {
-                break;
-            }
-        }
-        // Who didn't come is expected half as much the next time, so that a crowd that left is soon forgotten.
-        let came = state.waiting[side] + 1;
-        state.expected = came + state.expected.saturating_sub(came) / 2;
-        state
     }
 
     /// What `outcome` says; if nothing, the waker is woken when a commit has ended.

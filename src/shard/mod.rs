@@ -8,6 +8,7 @@ pub(crate) mod follow;
 mod group;
 pub(crate) mod maintain;
 pub(crate) mod merging;
+pub(crate) mod next_segment;
 pub(crate) mod packing;
 pub(crate) mod recovery;
 pub(crate) mod replay;
@@ -33,7 +34,7 @@ use crate::io::mmap::SharedWords;
 use crate::io::sync::CountTail;
 use crate::io::{Access, Disk};
 use crate::segment::Segment;
-use maintain::Preparation;
+use next_segment::{Preparation, Unlisted};
 use view::{Reading, ShardView};
 use writer::Writer;
 
@@ -80,8 +81,8 @@ pub(crate) enum Job {
 pub(crate) trait Background: Send + Sync + std::fmt::Debug {
     /// Takes a job; it may run at once, in the caller, or later. Never called with a shard's locks held.
     fn submit(&self, shard: &Arc<Shard>, job: Job);
-    /// Asks for a commit by somebody else than the caller, soon.
-    fn commit_soon(&self);
+    /// Asks for a commit of the shard by somebody else than the caller, soon: for tasks.
+    fn commit_soon(&self, shard: &Arc<Shard>);
 }
 
 /// A segment that was rolled over and waits to be sealed.
@@ -111,6 +112,10 @@ pub(crate) struct Shard {
     pub(crate) manifest: Mutex<ShardManifest>,
     pub(crate) preparation: Mutex<Preparation>,
     pub(crate) preparation_done: Condvar,
+    /// Segments that the manifest on disk doesn't list yet, oldest first.
+    unlisted: Mutex<Vec<Unlisted>>,
+    /// Held while they are made durable and listed.
+    establishing: Mutex<()>,
     pub(crate) frozen: Mutex<Vec<Frozen>>,
     /// Held while sealing, so that two threads don't seal the same segment.
     pub(crate) sealing: Mutex<()>,
@@ -164,9 +169,11 @@ impl Shard {
             view: ArcSwap::from_pointee(opened.view),
             writer: CachePadded::new(Mutex::new(opened.writer)),
             view_change: Mutex::new(()),
-            manifest: Mutex::new(opened.manifest),
-            preparation: Mutex::new(Preparation::Idle),
+            preparation: Mutex::new(Preparation::beginning_with(opened.manifest.next_segment)),
             preparation_done: Condvar::new(),
+            unlisted: Mutex::default(),
+            establishing: Mutex::default(),
+            manifest: Mutex::new(opened.manifest),
             frozen: Mutex::new(opened.frozen),
             sealing: Mutex::new(()),
             merging: Mutex::new(None),

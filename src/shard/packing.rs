@@ -76,7 +76,8 @@ impl Shard {
             return None;
         }
         let view = self.view();
-        let sealed: Vec<_> = view.segments.iter().take_while(|segment| segment.is_sealed()).cloned().collect();
+        let sealed: Vec<_> =
+            view.segments.iter().take_while(|segment| segment.is_sealed()).cloned().collect();
         let mut unpacked: u64 = sealed.iter().map(|segment| segment.header().file_bytes).sum();
         if unpacked > keep {
             let chosen = sealed.into_iter().take(FAN_IN_MAX).take_while(|segment| {
@@ -89,11 +90,12 @@ impl Shard {
         }
         let newest = view.packs.len().checked_sub(FAN_IN_MIN)?;
         let bytes = |pack: &Arc<Pack>| pack.header().leaf_bytes;
-        let merged = (0..=newest).rev().map(|first| &view.packs[first..first + FAN_IN_MIN]).find(|packs| {
-            let all: u64 = packs.iter().map(bytes).sum();
-            let largest = packs.iter().map(bytes).max().unwrap_or_default();
-            largest <= all / 2 && all <= LEAF_BYTES_MAX
-        })?;
+        let merged =
+            (0..=newest).rev().map(|first| &view.packs[first..first + FAN_IN_MIN]).find(|packs| {
+                let all: u64 = packs.iter().map(bytes).sum();
+                let largest = packs.iter().map(bytes).max().unwrap_or_default();
+                largest <= all / 2 && all <= LEAF_BYTES_MAX
+            })?;
         Some((merged.to_vec(), Vec::new()))
     }
 
@@ -142,7 +144,9 @@ impl Shard {
     ) -> Result<()> {
         let parts = packs.iter().flat_map(|pack| pack.parts().iter().copied());
         let parts: Vec<Part> = parts.chain(segments.iter().filter_map(|segment| part_of(segment))).collect();
-        let (Some(first), Some(last)) = (parts.first().copied(), parts.last().copied()) else { return Ok(()) };
+        let (Some(first), Some(last)) = (parts.first().copied(), parts.last().copied()) else {
+            return Ok(());
+        };
         let plan = Plan {
             store_id: self.context.store_id,
             shard: self.id.get(),
@@ -169,7 +173,8 @@ impl Shard {
             self.remove_packed(packs, segments);
         }
         let covers = |segment: u64| (first.segment..=last.segment).contains(&segment);
-        let entry = PackEntry { first: first.segment, last: last.segment, number: plan.number, salt: plan.salt };
+        let entry =
+            PackEntry { first: first.segment, last: last.segment, number: plan.number, salt: plan.salt };
         self.change_manifest(|manifest| {
             manifest.packs.retain(|old| !covers(old.first));
             let place = manifest.packs.partition_point(|old| old.first < entry.first);

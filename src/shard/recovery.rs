@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::maintain::MANIFEST_NAME;
+use super::next_segment::add_unlisted;
 use super::packing::open_packed;
 use super::replay::replay;
 use super::sealed::{Covered, Runs, open_runs, remake_footer};
@@ -103,8 +104,9 @@ pub(crate) fn open(
     repair: Repair,
 ) -> Result<(Opened, ShardRecovery)> {
     let mut manifest = read_manifest(context, dir, shard)?;
+    let unlisted = add_unlisted(context, dir, shard, &mut manifest)?;
     remove_orphans(context, dir, &manifest)?;
-    let opening = Opening { context, dir, shard, repair };
+    let opening = Opening { context, dir, shard, repair, unlisted };
     let sealed = open_sealed(context, dir, shard, &manifest, repair)?;
     if !sealed.runs.given_up.is_empty() {
         // The segments' own runs are there again, durable.
@@ -165,6 +167,8 @@ struct Opening<'c> {
     dir: &'c Path,
     shard: ShardId,
     repair: Repair,
+    /// The manifest on disk doesn't list all segments.
+    unlisted: bool,
 }
 
 /// Opens a segment's file and checks that it is the one that the manifest means.
@@ -319,7 +323,7 @@ impl Opening<'_> {
         if !decision.clean {
             self.begin_epoch(manifest, decision);
         }
-        if !decision.clean || manifest.segments.len() < before {
+        if !decision.clean || self.unlisted || manifest.segments.len() < before {
             self.write_manifest(manifest)?;
             remove_orphans(self.context, self.dir, manifest)?;
         }
@@ -440,7 +444,8 @@ impl Opening<'_> {
 
     /// Maps and indexes the unsealed segments as they are now, and makes the writer.
     fn assemble(&self, manifest: ShardManifest, sealed: Sealed, found: &[Found], end: u64) -> Result<Opened> {
-        let Sealed { packs, mut segments, runs, end: sealed_end, mut users_total, mut last_recorded_at } = sealed;
+        let Sealed { packs, mut segments, runs, end: sealed_end, mut users_total, mut last_recorded_at } =
+            sealed;
         let mut sources = runs.sources;
         let mut tails = Vec::new();
         let mut base = sealed_end;
@@ -474,7 +479,8 @@ impl Opening<'_> {
         }
         let writer = writer(&active, end, last_recorded_at)?;
         let rollbacks: Arc<[Rollback]> = manifest.rollbacks.clone().into();
-        let view = ShardView { shard: self.shard, packs, segments, sources, rollbacks };
+        let view =
+            ShardView { shard: self.shard, packs, segments, sources, rollbacks, coldness: Arc::default() };
         Ok(Opened { view, manifest, writer: Some(writer), frozen: tails, durable: end, users_total })
     }
 }

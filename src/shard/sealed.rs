@@ -165,8 +165,7 @@ pub(super) fn open_runs(
             rest = behind;
             continue;
         };
-        let (covered, behind) =
-            rest.split_at(rest.partition_point(|segment| segment.id <= entry.last));
+        let (covered, behind) = rest.split_at(rest.partition_point(|segment| segment.id <= entry.last));
         match open_merged(context, dir, covered, entry, repair) {
             Err(error) if repairs(&error) => {
                 for segment in covered {

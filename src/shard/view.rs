@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::ops::Deref;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::EventView;
@@ -29,6 +30,33 @@ pub(crate) struct ShardView {
     /// Who has which events: oldest first, contiguous, covering all segments.
     pub(crate) sources: Vec<Source>,
     pub(crate) rollbacks: Arc<[Rollback]>,
+    /// Shared by all views of a shard.
+    pub(crate) coldness: Arc<Coldness>,
+}
+
+/// Whether reads of a shard went to the disk lately.
+#[derive(Debug, Default)]
+pub(crate) struct Coldness(AtomicU32);
+
+/// How many pages after a slow one are taken for cold before it is looked at again.
+const COLD_PAGES: u32 = 64;
+
+impl Coldness {
+    /// Whether what is read now is likely not in memory.
+    #[inline]
+    pub(crate) fn is_cold(&self) -> bool {
+        let left = self.0.load(Ordering::Relaxed);
+        if left > 0 {
+            // Two at a time may count as one: it is an estimate.
+            self.0.store(left - 1, Ordering::Relaxed);
+        }
+        left > 0
+    }
+
+    /// A read went to the disk.
+    pub(crate) fn note_slow(&self) {
+        self.0.store(COLD_PAGES, Ordering::Relaxed);
+    }
 }
 
 /// What one read sees: a view, and how far.

@@ -6,7 +6,8 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::maintain::{POPULATE_BYTES, Prepared};
+use super::maintain::POPULATE_BYTES;
+use super::next_segment::Prepared;
 use super::replay::tags_of;
 use super::view::Source;
 use super::{Background, FROZEN_MAX, Frozen, Job, Shard};

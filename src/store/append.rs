@@ -94,8 +94,10 @@ impl Future for Pending {
             Some(outcome) => Poll::Ready(outcome.map(|()| self.receipt)),
             None => match self.core.check_open() {
                 Ok(()) => {
-                    // The background committer syncs for tasks: they must not block their runtime.
-                    self.core.background.commit_soon();
+                    // The background commits for tasks: they must not block their runtime.
+                    if self.core.committer.ask(&self.shard) {
+                        self.core.background.commit_soon(&self.shard);
+                    }
                     Poll::Pending
                 }
                 Err(closed) => Poll::Ready(Err(closed)),
@@ -225,11 +227,13 @@ impl Core {
     }
 
     /// Whether a write may go on: the store is open, and not too much waits for the disk.
-    fn before_append(&self, shard: &Shard) -> Result<()> {
+    fn before_append(&self, shard: &Arc<Shard>) -> Result<()> {
         self.check_open()?;
         let unsynced = shard.unsynced_bytes();
         if unsynced > shard.context.unsynced_bytes_max / 2 {
-            self.background.commit_soon();
+            if self.committer.ask(shard) {
+                self.background.commit_soon(shard);
+            }
             if unsynced > shard.context.unsynced_bytes_max {
                 self.committer.wait_durable(shard, shard.published())?;
             }

@@ -1,4 +1,5 @@
-//! The threads that look after a store: some for files ahead, one for sealing, one for merging, one that commits on time.
+//! The threads that look after a store: some for files ahead, one for sealing, one for merging, one for packing, some that
+//! commit for tasks, one that commits on time.
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -25,24 +26,30 @@ const AHEAD_THREADS_MAX: usize = 4;
 const MERGE_BYTES_PER_SECOND: u64 = 64 << 20;
 /// How many bytes of events are packed in a second, at most, each of them counted twice: written and verified.
 const PACK_BYTES_PER_SECOND: u64 = 256 << 20;
+/// How many threads commit for tasks: each waits for one shard's file.
+const COMMIT_THREADS_MAX: usize = 4;
 /// How often a store at `Buffered` syncs.
 const BUFFERED_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Runs jobs in the thread that submits them: for stores without threads.
+/// Runs jobs in the thread that submits them, or leaves them to whoever can't go on without: for stores without threads.
 #[derive(Debug)]
-pub(super) struct Inline;
+pub(super) struct Inline {
+    pub(super) runs: bool,
+}
 
 impl Background for Inline {
     fn submit(&self, shard: &Arc<Shard>, job: Job) {
-        // What fails here fails again where its result is needed, and is told there.
-        let _ = shard.run(job);
-        if job == Job::Seal {
-            let _ = shard.run(Job::Merge);
-            let _ = shard.run(Job::Pack);
+        if self.runs {
+            // What fails here fails again where its result is needed, and is told there.
+            let _ = shard.run(job);
+            if job == Job::Seal {
+                let _ = shard.run(Job::Merge);
+                let _ = shard.run(Job::Pack);
+            }
         }
     }
 
-    fn commit_soon(&self) {}
+    fn commit_soon(&self, _shard: &Arc<Shard>) {}
 }
 
 type Work = (Arc<Shard>, Job);
@@ -60,6 +67,8 @@ pub(super) struct Workers {
     merging: Receiver<Work>,
     stopped: Receiver<Never>,
     packing: Receiver<Work>,
+    commits: Receiver<Arc<Shard>>,
+    /// Never sent to: it ends when the store is closed.
     ticks: Receiver<()>,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
@@ -70,10 +79,10 @@ struct Queues {
     ahead: Mutex<Option<Sender<Work>>>,
     sealing: Mutex<Option<Sender<Work>>>,
     merging: Mutex<Option<Sender<Work>>>,
+    packing: Mutex<Option<Sender<Work>>>,
     /// Dropped when the threads are to stop.
     running: Mutex<Option<Sender<Never>>>,
-    packing: Mutex<Option<Sender<Work>>>,
-    /// Room for one: a commit that is asked for twice is made once.
+    commits: Mutex<Option<Sender<Arc<Shard>>>>,
     ticks: Mutex<Option<Sender<()>>>,
 }
 
@@ -90,9 +99,9 @@ impl Background for Queues {
         }
     }
 
-    fn commit_soon(&self) {
-        if let Some(ticks) = &*self.ticks.lock() {
-            let _ = ticks.try_send(());
+    fn commit_soon(&self, shard: &Arc<Shard>) {
+        if let Some(commits) = &*self.commits.lock() {
+            let _ = commits.send(Arc::clone(shard));
         }
     }
 }
@@ -103,15 +112,17 @@ impl Workers {
         let (ahead, ahead_work) = unbounded();
         let (sealing, sealing_work) = unbounded();
         let (merging, merging_work) = unbounded();
-        let (running, stopped) = bounded(0);
         let (packing, packing_work) = unbounded();
-        let (ticks, ticked) = bounded(1);
+        let (running, stopped) = bounded(0);
+        let (commits, commits_asked) = unbounded();
+        let (ticks, ticked) = bounded(0);
         let queues = Arc::new(Queues {
             ahead: Mutex::new(Some(ahead)),
             sealing: Mutex::new(Some(sealing)),
             merging: Mutex::new(Some(merging)),
-            running: Mutex::new(Some(running)),
             packing: Mutex::new(Some(packing)),
+            running: Mutex::new(Some(running)),
+            commits: Mutex::new(Some(commits)),
             ticks: Mutex::new(Some(ticks)),
         });
         Self {
@@ -121,6 +132,7 @@ impl Workers {
             merging: merging_work,
             stopped,
             packing: packing_work,
+            commits: commits_asked,
             ticks: ticked,
             threads: Mutex::default(),
         }
@@ -154,6 +166,11 @@ impl Workers {
         threads.push(spawn("usertrail-merge", move || merge_all(&merging, &stopped))?);
         let (packing, stopped) = (self.packing.clone(), self.stopped.clone());
         threads.push(spawn("usertrail-pack", move || pack_all(&packing, &stopped))?);
+        for _ in 0..core.shards.len().min(COMMIT_THREADS_MAX) {
+            let (core, asked) = (Arc::clone(core), self.commits.clone());
+            let run = move || asked.iter().for_each(|shard| core.committer.commit_asked(&shard));
+            threads.push(spawn("usertrail-commit", run)?);
+        }
         let ticker = Ticker {
             core: Arc::clone(core),
             clock_jump_max,
@@ -162,7 +179,7 @@ impl Workers {
             shards: core.shards.iter().map(|shard| (shard.published(), Instant::now())).collect(),
         };
         let ticks = self.ticks.clone();
-        threads.push(spawn("usertrail-commit", move || ticker.run(&ticks))?);
+        threads.push(spawn("usertrail-tick", move || ticker.run(&ticks))?);
         start(core);
         Ok(())
     }
@@ -174,6 +191,7 @@ impl Workers {
         *self.queues.merging.lock() = None;
         *self.queues.running.lock() = None;
         *self.queues.packing.lock() = None;
+        *self.queues.commits.lock() = None;
         *self.queues.ticks.lock() = None;
         for thread in self.threads.lock().drain(..) {
             let _ = thread.join();
@@ -250,12 +268,10 @@ impl Ticker {
         let mut next_commit = Instant::now() + interval;
         loop {
             let wait = next_commit.saturating_duration_since(Instant::now()).min(TICK);
-            let asked = match ticks.recv_timeout(wait) {
-                Ok(()) => true,
-                Err(RecvTimeoutError::Timeout) => false,
-                Err(RecvTimeoutError::Disconnected) => return,
-            };
-            if asked || Instant::now() >= next_commit {
+            if ticks.recv_timeout(wait) != Err(RecvTimeoutError::Timeout) {
+                return;
+            }
+            if Instant::now() >= next_commit {
                 // A failure poisons its shard, where writers and waiters find it.
                 let _ = self.core.committer.flush();
                 next_commit = Instant::now() + interval;
@@ -314,13 +330,13 @@ mod tests {
     use crate::event::EventView;
     use crate::io::clock::tests::ManualClock;
     use crate::io::memory::MemoryDisk;
-    use crate::store::open::{Host, create_new};
+    use crate::store::open::{Host, WorkersKind, create_new};
 
     #[test]
     fn a_jump_of_the_clock_is_recorded() {
         let clock = Arc::new(ManualClock::default());
         let disk = Arc::new(MemoryDisk::default());
-        let host = Host { disk, clock: Arc::clone(&clock) as Arc<dyn Clock>, threads: true };
+        let host = Host { disk, clock: Arc::clone(&clock) as Arc<dyn Clock>, workers: WorkersKind::Threads };
         let store = create_new(&Options::new().shards(1), &host, "memory".into()).unwrap();
         clock.wall_micros.store(3_600_000_000, Ordering::Relaxed);
         let patience = Instant::now() + Duration::from_mins(1);

@@ -20,6 +20,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use crossbeam_utils::CachePadded;
 use parking_lot::Mutex;
 
 pub use append::{BatchError, Pending, Receipt};
@@ -86,7 +87,13 @@ pub(crate) struct Core {
     live: SharedWords,
     closed: AtomicBool,
     round_robin: AtomicU64,
-    records_read: AtomicU64,
+    reads: CachePadded<Reads>,
+}
+
+/// What was read. On lines of its own: every page counts here, and every append reads what lies beside it.
+#[derive(Default)]
+struct Reads {
+    records: AtomicU64,
     pages: AtomicU64,
 }
 

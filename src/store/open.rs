@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Duration;
 
+use crossbeam_utils::CachePadded;
 use parking_lot::Mutex;
 
 use super::background::{Inline, Workers, start};
@@ -54,14 +55,26 @@ impl RecoveryReport {
 pub(super) struct Host {
     pub(super) disk: Arc<dyn Disk>,
     pub(super) clock: Arc<dyn Clock>,
-    /// Without threads, background work is done by the caller that causes it, and nothing happens by time.
-    pub(super) threads: bool,
+    pub(super) workers: WorkersKind,
+}
+
+/// Who does a store's background work.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum WorkersKind {
+    /// Threads of its own.
+    Threads,
+    /// The caller that causes it, at once; nothing happens by time.
+    #[cfg_attr(not(test), allow(dead_code, reason = "tests alone do without threads"))]
+    Caller,
+    /// Whoever can't go on without it: background threads may be late for ever.
+    #[cfg_attr(not(test), allow(dead_code, reason = "tests alone do without threads"))]
+    Nobody,
 }
 
 impl Host {
     /// The machine, with this disk.
     pub(super) fn machine(disk: impl Disk + 'static) -> Self {
-        Self { disk: Arc::new(disk), clock: Arc::new(SystemClock::new()), threads: true }
+        Self { disk: Arc::new(disk), clock: Arc::new(SystemClock::new()), workers: WorkersKind::Threads }
     }
 }
 
@@ -174,7 +187,8 @@ fn open_locked(options: &Options, host: &Host, dir: PathBuf, lock: Box<dyn LockG
     // Readers beside the writer before this one must look again.
     live.store(LIVE_SESSION, 0);
     let context = context(options, host, &manifest, &key, live.clone(), Access::Write);
-    let (shards, reports) = open_shards(&context, &dir, &manifest, options, host.threads)?;
+    let (shards, reports) =
+        open_shards(&context, &dir, &manifest, options, host.workers == WorkersKind::Threads)?;
     let session = u64::from_le_bytes(random()?) | 1;
     live.store(LIVE_READERS_WAIT, u64::from(context.readers_wait));
     live.store(LIVE_SESSION, session);
@@ -186,24 +200,21 @@ fn open_locked(options: &Options, host: &Host, dir: PathBuf, lock: Box<dyn LockG
         needs_recovery: false,
     };
     let durability = durability(options, &manifest);
-    let workers = host.threads.then(Workers::channels);
-    let helpers = if host.threads { shards.len().saturating_sub(1).min(7) } else { 0 };
+    let workers = (host.workers == WorkersKind::Threads).then(Workers::channels);
+    let inline = || Arc::new(Inline { runs: host.workers == WorkersKind::Caller }) as Arc<dyn Background>;
     let core = Arc::new(Core {
-        committer: Committer::new(Arc::clone(&shards), helpers),
+        committer: Committer::new(&shards),
         disk,
         dir,
         key,
-        background: workers
-            .as_ref()
-            .map_or_else(|| Arc::new(Inline) as Arc<dyn Background>, Workers::background),
+        background: workers.as_ref().map_or_else(inline, Workers::background),
         shards,
         durability,
         access: Access::Write,
         live,
         closed: AtomicBool::new(false),
         round_robin: AtomicU64::new(0),
-        records_read: AtomicU64::new(0),
-        pages: AtomicU64::new(0),
+        reads: CachePadded::default(),
         manifest,
     });
     match &workers {
@@ -287,9 +298,9 @@ fn open_reader(options: &Options, host: &Host, dir: PathBuf) -> Result<Store> {
         shards.push(Arc::new(shard));
     }
     let shards: Arc<[Arc<Shard>]> = shards.into();
-    let background: Arc<dyn Background> = Arc::new(Inline);
+    let background: Arc<dyn Background> = Arc::new(Inline { runs: false });
     let core = Arc::new(Core {
-        committer: Committer::new(Arc::clone(&shards), 0),
+        committer: Committer::new(&shards),
         disk,
         dir,
         key,
@@ -300,8 +311,7 @@ fn open_reader(options: &Options, host: &Host, dir: PathBuf) -> Result<Store> {
         live,
         closed: AtomicBool::new(false),
         round_robin: AtomicU64::new(0),
-        records_read: AtomicU64::new(0),
-        pages: AtomicU64::new(0),
+        reads: CachePadded::default(),
         manifest,
     });
     let recovery = RecoveryReport { shards: Vec::new(), needs_recovery };

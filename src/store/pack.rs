@@ -74,7 +74,7 @@ mod tests {
     use std::path::Path;
     use std::sync::Arc;
 
-    use super::super::open::{Host, create_new};
+    use super::super::open::{Host, WorkersKind, create_new};
     use super::super::{Options, PackAfter, Store};
     use crate::error::ErrorKind;
     use crate::event::{Action, Details, Message, NewEvent, UserId};
@@ -88,7 +88,7 @@ mod tests {
 
     /// A store of one shard without threads.
     fn store(disk: &Arc<MemoryDisk>) -> Store {
-        let host = Host { threads: false, ..Host::machine((**disk).clone()) };
+        let host = Host { workers: WorkersKind::Caller, ..Host::machine((**disk).clone()) };
         let options = Options::new().shards(1).segment_bytes_max(1 << 20).pack_after(PackAfter::Never);
         create_new(&options, &host, "memory".into()).unwrap()
     }

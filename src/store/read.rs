@@ -117,8 +117,8 @@ impl UserLogQuery<'_> {
             cursor: self.cursor.as_deref(),
         };
         let page = user_log(&shard.reading(), &core.key, &request)?;
-        core.records_read.fetch_add(page.records_read(), Ordering::Relaxed);
-        core.pages.fetch_add(1, Ordering::Relaxed);
+        core.reads.records.fetch_add(page.records_read(), Ordering::Relaxed);
+        core.reads.pages.fetch_add(1, Ordering::Relaxed);
         Ok(page)
     }
 }
@@ -174,7 +174,7 @@ impl Store {
         if !reading.sequences().contains(&sequence) {
             return Ok(None);
         }
-        core.records_read.fetch_add(1, Ordering::Relaxed);
+        core.reads.records.fetch_add(1, Ordering::Relaxed);
         let leaf = reading.view.leaf(sequence)?;
         let damaged = |error: crate::event::LeafError| {
             Error::new(ErrorKind::Corruption, format!("record {sequence} of shard {}: {error}", shard.id))
@@ -189,7 +189,7 @@ impl Store {
 
 #[cfg(test)]
 mod tests {
-    use super::super::open::{Host, create_new};
+    use super::super::open::{Host, WorkersKind, create_new};
     use super::*;
     use crate::io::memory::MemoryDisk;
     use crate::{Durability, NewEvent, Options};
@@ -197,7 +197,7 @@ mod tests {
     /// What every way of reading shows of one event that was stored and not waited for, and then of the same once it was.
     fn seen_before_and_after_the_wait(durability: Durability) -> [[u64; 4]; 2] {
         // Without threads nobody syncs but who waits.
-        let host = Host { threads: false, ..Host::machine(MemoryDisk::default()) };
+        let host = Host { workers: WorkersKind::Caller, ..Host::machine(MemoryDisk::default()) };
         let options = Options::new().shards(1).durability(durability);
         let store = create_new(&options, &host, "memory".into()).unwrap();
         let alice = UserId::new("alice").unwrap();

@@ -133,8 +133,8 @@ impl Core {
             unsynced_bytes: 0,
             commits: self.committer.commits(),
             rollover_waits: 0,
-            records_read: self.records_read.load(Ordering::Relaxed),
-            pages: self.pages.load(Ordering::Relaxed),
+            records_read: self.reads.records.load(Ordering::Relaxed),
+            pages: self.reads.pages.load(Ordering::Relaxed),
             per_shard: Vec::new(),
         };
         for shard in &*self.shards {

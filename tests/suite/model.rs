@@ -172,7 +172,8 @@ proptest! {
 /// in a segment have no times of their own; they were asked one by one, beside the two in which the bounds lie.
 #[test]
 fn a_time_range_touches_no_more_than_two_blocks_in_vain() {
-    let setting = Setting { on_disk: false, shards: 1, durability: Durability::Buffered, in_order: true, packs: false };
+    let setting =
+        Setting { on_disk: false, shards: 1, durability: Durability::Buffered, in_order: true, packs: false };
     let mut world = World::new(setting);
     let spec = Spec {
         user: Some(0),

@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use tempfile::TempDir;
 use usertrail::{
     Action, Category, Details, Durability, ErrorKind, Event, EventId, Level, Message, NewEvent, Options,
-    Order, PackAfter, Page, Receipt, Service, Status, Store, TenantId, Timestamp, UserId, UserLogQuery, UserSequence,
+    Order, PackAfter, Page, Receipt, Service, Status, Store, TenantId, Timestamp, UserId, UserLogQuery,
+    UserSequence,
 };
 
 use crate::fixture::{copy_of_killed, user, whole_log};

@@ -40,6 +40,8 @@ fn poke(leaf: &[u8]) -> bool {
         view.details_bytes(),
     ];
     for (text, bytes) in texts.iter().zip(bytes) {
+        // Whichever way a text was looked at, the answer is the standard library's.
+        assert_eq!(text.ok(), bytes.map(std::str::from_utf8).transpose().ok());
         match text {
             Ok(text) => assert_eq!(text.map(str::as_bytes), bytes),
             Err(error) => assert_eq!(error.reason(), LeafErrorKind::NotUtf8),

@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 
 use super::{Shape, Slot, TailIndex, low_half, unpack_posting};
 use crate::error::Result;
-use crate::format::posting::{BLOCK_POSTINGS_MAX, Posting, TagMask, Tags};
+use crate::format::posting::{Posting, TagMask};
 use crate::index::selection::Selection;
 use crate::index::{Block, Direction, Range, Sink, offer};
 use crate::io::chunked::Cell;
@@ -36,7 +36,7 @@ impl TailUser<'_> {
         &self,
         range: Range,
         selection: &Selection,
-        sink: &mut Sink<'_>,
+        sink: &mut (impl Sink + ?Sized),
     ) -> Result<ControlFlow<()>> {
         match range.direction {
             Direction::NewestFirst => {
@@ -88,10 +88,10 @@ impl TailUser<'_> {
         &self,
         range: Range,
         selection: &Selection,
-        sink: &mut Sink<'_>,
+        sink: &mut (impl Sink + ?Sized),
     ) -> Result<ControlFlow<()>> {
-        let postings = [unpack_posting(self.tail.slot_word(self.slot, 2))];
-        let block = Block { postings: &postings, first_index: 0, times: self.tail.times() };
+        let posting = |_| unpack_posting(self.tail.slot_word(self.slot, 2));
+        let block = Block { posting, count: 1, first_index: 0, times: self.tail.times() };
         offer(&block, range, selection, self.tail.base, self.count_before(), sink)
     }
 
@@ -101,21 +101,18 @@ impl TailUser<'_> {
         shape: Shape,
         range: Range,
         selection: &Selection,
-        sink: &mut Sink<'_>,
+        sink: &mut (impl Sink + ?Sized),
     ) -> Result<ControlFlow<()>> {
         let at = block as usize;
         let mask = mask_of(self.tail.blocks.get(at));
         if !selection.may_match(mask) {
             return Ok(ControlFlow::Continue(()));
         }
-        let mut postings = [Posting { ordinal: 0, tags: Tags(0) }; BLOCK_POSTINGS_MAX];
         let here = (self.count - shape.first_index).min(shape.postings) as usize;
         let cells = self.tail.blocks.slice(at + shape.head_words(), here);
-        for (posting, cell) in postings.iter_mut().zip(cells) {
-            *posting = unpack_posting(cell.get());
-        }
         let block = Block {
-            postings: postings.get(..cells.len()).unwrap_or_default(),
+            posting: |place: usize| unpack_posting(cells[place].get()),
+            count: cells.len(),
             first_index: shape.first_index,
             times: if shape.timed { self.tail.block_times(at) } else { self.tail.times() },
         };

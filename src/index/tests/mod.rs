@@ -14,7 +14,7 @@ use proptest::option;
 use proptest::prelude::*;
 
 use super::selection::{Kinds, Selection};
-use super::{Candidate, Direction, Range, Sink};
+use super::{Candidate, Direction, Range};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::keys::IndexKey;
 use crate::format::posting::{ACTION_CODE_OTHER, Posting, SERVICE_CODE_OTHER, TagMask, Tags};
@@ -123,7 +123,7 @@ impl List {
 /// Takes everything that a walk offers, at most `limit`.
 fn gather(
     limit: usize,
-    walk: impl FnOnce(&mut Sink<'_>) -> Result<ControlFlow<()>>,
+    walk: impl FnOnce(&mut dyn FnMut(Candidate) -> Result<ControlFlow<()>>) -> Result<ControlFlow<()>>,
 ) -> Result<Vec<Candidate>> {
     let mut found = Vec::new();
     let _ = walk(&mut |candidate| {

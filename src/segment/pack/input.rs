@@ -214,7 +214,8 @@ impl<'k> Merge<'k> {
     /// The sequences that all of them hold: they are contiguous.
     pub(crate) fn sequences(&self) -> std::ops::Range<u64> {
         let all = || self.inputs.iter().map(Input::sequences);
-        all().map(|range| range.start).min().unwrap_or_default()..all().map(|range| range.end).max().unwrap_or_default()
+        all().map(|range| range.start).min().unwrap_or_default()
+            ..all().map(|range| range.end).max().unwrap_or_default()
     }
 
     /// At most how many bytes the leaves have.

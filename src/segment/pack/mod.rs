@@ -131,8 +131,7 @@ impl Pack {
             to_usize(header.checksums_offset - header.dictionary.offset).unwrap_or_default(),
         );
         let summary = pack.index(header.summary.offset, header.summary.bytes)?;
-        pack.summary =
-            Summary::decode(summary, &header).map_err(located(path, header.summary.offset))?;
+        pack.summary = Summary::decode(summary, &header).map_err(located(path, header.summary.offset))?;
         if header.dictionary.bytes > 0 {
             let dictionary = pack.index(header.dictionary.offset, header.dictionary.bytes)?;
             pack.decompressor =
@@ -348,7 +347,10 @@ impl Pack {
     /// Hands each leaf to `visit`, by user.
     pub(crate) fn verify(&self, mut visit: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
         self.checked.iter().for_each(|word| word.store(0, Ordering::Relaxed));
-        self.index(self.header.directory_offset, self.header.checksums_offset - self.header.directory_offset)?;
+        self.index(
+            self.header.directory_offset,
+            self.header.checksums_offset - self.header.directory_offset,
+        )?;
         let mut seen = Seen::new(self.records());
         let mut before = (0, 0);
         for number in 0..self.blocks() {

@@ -27,12 +27,7 @@ struct Making {
 
 /// Writes the segments of a pack under temporary names, sealed, durable and verified, in order. The caller renames them,
 /// and removes them after an error.
-pub(crate) fn restore(
-    disk: &Arc<dyn Disk>,
-    pack: &Pack,
-    names: &[PathBuf],
-    pace: Pace<'_>,
-) -> Result<()> {
+pub(crate) fn restore(disk: &Arc<dyn Disk>, pack: &Pack, names: &[PathBuf], pace: Pace<'_>) -> Result<()> {
     let mut making = begin(disk, pack, names, pace)?;
     let mut buffer = Vec::new();
     pack.verify(|leaf| {
@@ -119,7 +114,11 @@ fn seal(made: &Making) -> Result<Segment> {
     let segment = Segment::growing(Arc::clone(&made.file), map, made.header, made.part.base);
     for (ordinal, offset) in (0..).zip(offsets) {
         if !segment.note_offset(ordinal, *offset as usize) {
-            return Err(Error::corruption(segment.path(), u64::from(*offset), "more records than there can be"));
+            return Err(Error::corruption(
+                segment.path(),
+                u64::from(*offset),
+                "more records than there can be",
+            ));
         }
     }
     segment.publish(made.part.count);

@@ -11,7 +11,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::format::compression::{Compressor, train};
 use crate::format::located;
 use crate::format::pack::{
-    BlockEntry, PAGE_BYTES, PAGE_ENTRIES, PackHeader, PageStart, Part, Summary, bits_for, block_crc, pack_bits,
+    BlockEntry, PAGE_BYTES, PAGE_ENTRIES, PackHeader, PageStart, Part, Summary, bits_for, block_crc,
+    pack_bits,
 };
 use crate::format::pack_block::BlockBuilder;
 use crate::format::run::Section;

@@ -3,11 +3,12 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::faults::{damage_below_the_floor, fail_at};
-use super::power::{crash_at, places, workload};
+use super::power::{crash_at, kill_at, places, workload};
 use super::rig::{LATER, Rig};
 use crate::format::seeded::{Bug, seed};
 use crate::io::faulty::{Damage, Dice, Fault, Kind, Lies};
 use crate::store::Durability;
+use crate::store::open::WorkersKind;
 
 const TRIES: u64 = 200;
 
@@ -80,6 +81,25 @@ fn an_atomic_group_that_is_torn_is_noticed() {
 #[test]
 fn an_epoch_that_does_not_move_is_noticed() {
     assert!(power_cuts_notice(Some(Bug::EpochKept), Lies::default(), LATER));
+}
+
+#[test]
+fn a_segment_whose_name_is_not_durable_is_noticed() {
+    let steps = workload();
+    let rig = || Rig::new(Durability::Durable).worked_by(WorkersKind::Nobody);
+    let places = places(&mut rig(), &steps);
+    assert!(is_noticed(Some(Bug::NameNotSynced), Lies::default(), |_, dice| {
+        crash_at(rig(), &steps, places[dice.below(places.len())], Damage::Nothing, dice.next());
+    }));
+}
+
+#[test]
+fn a_segment_that_is_not_listed_and_forgotten_is_noticed() {
+    let steps = workload();
+    let places = places(&mut Rig::new(LATER).worked_by(WorkersKind::Nobody), &steps);
+    assert!(is_noticed(Some(Bug::UnlistedForgotten), Lies::default(), |_, dice| {
+        kill_at(&steps, WorkersKind::Nobody, places[dice.below(places.len())], dice);
+    }));
 }
 
 #[test]

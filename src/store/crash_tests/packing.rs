@@ -7,6 +7,7 @@ use crate::error::ErrorKind;
 use crate::format::seeded::{Bug, seed};
 use crate::io::faulty::{Damage, Dice, Fault, Lies};
 use crate::store::Durability;
+use crate::store::open::WorkersKind;
 
 const ROLLOVER: Step = Step::Batch { count: 20, bytes: 50_000 };
 
@@ -73,7 +74,7 @@ fn a_kill_at_any_operation_of_packing_loses_nothing() {
     let places = places(&mut Rig::new(LATER), &steps);
     let mut dice = Dice(22);
     let stride = if images_max() > 1000 { 1 } else { 41 };
-    places.iter().step_by(stride).for_each(|place| kill_at(&steps, *place, &mut dice));
+    places.iter().step_by(stride).for_each(|place| kill_at(&steps, WorkersKind::Caller, *place, &mut dice));
 }
 
 /// The places at which packing and unpacking themselves do something, and a store that is about to.

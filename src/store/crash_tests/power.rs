@@ -3,6 +3,7 @@
 use super::rig::{LATER, Rig, Step};
 use crate::io::faulty::{Damage, Dice, Fault, Kind};
 use crate::store::Durability;
+use crate::store::open::WorkersKind;
 
 const NOW: Durability = Durability::Durable;
 
@@ -135,32 +136,39 @@ pub(super) fn crash_at(rig: Rig, steps: &[Step], place: usize, damage: Damage, s
     image.verify_open();
 }
 
-fn power_cuts(durability: Durability, seed: u64) {
+fn power_cuts(durability: Durability, workers: WorkersKind, seed: u64) {
     let steps = workload();
-    let places = places(&mut Rig::new(durability), &steps);
+    let places = places(&mut Rig::new(durability).worked_by(workers), &steps);
     let mut dice = Dice(seed);
     for image in 0..images_max() / 2 {
         let place = places[if images_max() > 1000 { image % places.len() } else { dice.below(places.len()) }];
         let damage = [Damage::Nothing, Damage::Everything, Damage::Random, Damage::Random][image % 4];
         let seed = dice.next();
         eprintln!("{durability:?}: place {place}, {damage:?}, seed {seed}");
-        crash_at(Rig::new(durability), &steps, place, damage, seed);
+        crash_at(Rig::new(durability).worked_by(workers), &steps, place, damage, seed);
     }
 }
 
 #[test]
 fn a_power_cut_at_any_operation_leaves_a_store_with_all_that_was_durable() {
-    power_cuts(LATER, 1);
+    power_cuts(LATER, WorkersKind::Caller, 1);
 }
 
 #[test]
 fn a_power_cut_of_a_durable_store_loses_nothing_that_was_acknowledged() {
-    power_cuts(NOW, 2);
+    power_cuts(NOW, WorkersKind::Caller, 2);
+}
+
+/// Then a segment is used before it is established, and many wait to be sealed.
+#[test]
+fn a_power_cut_while_background_work_is_late_leaves_a_store_with_all_that_was_durable() {
+    power_cuts(LATER, WorkersKind::Nobody, 4);
+    power_cuts(NOW, WorkersKind::Nobody, 5);
 }
 
 /// Kills the process at this place of the workload; then the power is cut.
-pub(super) fn kill_at(steps: &[Step], place: usize, dice: &mut Dice) {
-    let mut rig = Rig::new(LATER);
+pub(super) fn kill_at(steps: &[Step], workers: WorkersKind, place: usize, dice: &mut Dice) {
+    let mut rig = Rig::new(LATER).worked_by(workers);
     rig.disk.inject(Fault::Crash, place);
     run(&mut rig, steps);
     let killed = rig.disk.after_kill();
@@ -178,8 +186,10 @@ pub(super) fn kill_at(steps: &[Step], place: usize, dice: &mut Dice) {
 #[test]
 fn a_kill_at_any_operation_loses_nothing_that_was_acknowledged() {
     let steps = workload();
-    let places = places(&mut Rig::new(LATER), &steps);
     let mut dice = Dice(3);
     let stride = if images_max() > 1000 { 1 } else { 19 };
-    places.iter().step_by(stride).for_each(|place| kill_at(&steps, *place, &mut dice));
+    for workers in [WorkersKind::Caller, WorkersKind::Nobody] {
+        let places = places(&mut Rig::new(LATER).worked_by(workers), &steps);
+        places.iter().step_by(stride).for_each(|place| kill_at(&steps, workers, *place, &mut dice));
+    }
 }

@@ -13,7 +13,7 @@ use crate::event::{Action, Category, Details, EventId, EventView, Level, NewEven
 use crate::io::clock::tests::ManualClock;
 use crate::io::faulty::FaultyDisk;
 use crate::query::Order;
-use crate::store::open::{self, Host};
+use crate::store::open::{self, Host, WorkersKind};
 use crate::store::{Durability, Options, Receipt, Store};
 
 /// What a workload does next.
@@ -80,6 +80,7 @@ pub(super) struct Rig {
     pub(super) options: Options,
     pub(super) store: Option<Store>,
     clock: Arc<ManualClock>,
+    workers: WorkersKind,
     pub(super) log: Vec<Entry>,
     /// How many of them are known to survive a power cut.
     pub(super) durable: usize,
@@ -122,6 +123,7 @@ impl Rig {
             options,
             store: None,
             clock,
+            workers: WorkersKind::Caller,
             log: Vec::new(),
             durable: 0,
             next: 0,
@@ -131,6 +133,11 @@ impl Rig {
         }
     }
 
+    /// The same, its background work done by them.
+    pub(super) fn worked_by(self, workers: WorkersKind) -> Self {
+        Self { workers, ..self }
+    }
+
     /// The same store on what a crash left of the disk.
     pub(super) fn on(&self, disk: FaultyDisk) -> Self {
         Self {
@@ -138,6 +145,7 @@ impl Rig {
             options: self.options.clone(),
             store: None,
             clock: Arc::clone(&self.clock),
+            workers: self.workers,
             log: self.log.clone(),
             durable: self.durable,
             next: self.next,
@@ -157,7 +165,7 @@ impl Rig {
         let host = Host {
             disk: Arc::new(self.disk.clone()),
             clock: Arc::clone(&self.clock) as Arc<_>,
-            threads: false,
+            workers: self.workers,
         };
         self.store = Some(open::open(&self.options, &host, Self::dir())?);
         Ok(())
