@@ -18,6 +18,8 @@ mod full_disk;
 mod golden;
 #[path = "suite/interop.rs"]
 mod interop;
+#[path = "suite/merging.rs"]
+mod merging;
 #[path = "suite/model.rs"]
 mod model;
 #[path = "suite/model_world.rs"]

@@ -139,7 +139,7 @@ fn many_callers(arguments: &Arguments, report: &mut Report, store: &Store, pool:
     })?;
     let name = format!("durable append, {CALLERS} callers");
     report.add(name, rate, "acks/s", Bound::AtLeast(100_000.0));
-    report.add("  commits, each one or more syncs in parallel", commit_rate, "commits/s", Bound::None);
+    report.add("  commits, each of one shard", commit_rate, "commits/s", Bound::None);
     report.add("  acknowledgements a commit", rate / commit_rate, "acks", Bound::None);
     Ok(())
 }

@@ -107,6 +107,47 @@ impl TagMask {
     }
 }
 
+/// Which actions and services occur in a block, or are asked for, as far as a few bits tell: one for all codes that leave the
+/// same rest.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct NameMask {
+    pub(crate) actions: u32,
+    pub(crate) services: u16,
+}
+
+impl NameMask {
+    /// Nothing.
+    pub(crate) const NONE: Self = Self { actions: 0, services: 0 };
+    /// Anything.
+    pub(crate) const ALL: Self = Self { actions: u32::MAX, services: u16::MAX };
+
+    /// An action's bit; all of them for one without a code.
+    pub(crate) const fn action(code: u16) -> u32 {
+        if code == ACTION_CODE_OTHER { u32::MAX } else { 1 << (code % 32) }
+    }
+
+    /// A service's bit; all of them for one without a code.
+    pub(crate) const fn service(code: u16) -> u16 {
+        if code == SERVICE_CODE_OTHER { u16::MAX } else { 1 << (code % 16) }
+    }
+
+    /// Those of both, and of a posting with these tags.
+    #[must_use]
+    pub(crate) const fn with(self, tags: Tags) -> Self {
+        Self {
+            actions: self.actions | Self::action(tags.action()),
+            services: self.services | Self::service(tags.service()),
+        }
+    }
+
+    /// Whether a block with these may hold anything that is wanted: no is certain. With every bit set it must be looked into,
+    /// also for a name that has no code.
+    pub(crate) const fn may_hold(self, wanted: Self) -> bool {
+        (self.actions == u32::MAX || self.actions & wanted.actions != 0)
+            && (self.services == u16::MAX || self.services & wanted.services != 0)
+    }
+}
+
 /// A posting: the record's ordinal, and its tags.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Posting {

@@ -19,11 +19,11 @@
 //!
 //! In a merged run (level 1 and up) a block is made of whole blocks of the runs before, as many as fit, so that its times
 //! stay exact. So each says where it begins, in a table with lines of 32 bytes: {u32 where the block begins; u32 the index of
-//! its first posting; u16 tag mask; 6 zero; i64 earliest; i64 latest}. The table ends where the first block begins.
+//! its first posting; u16 tag mask; u16 services, u32 actions, see `NameMask`; i64 earliest; i64 latest}. The table ends where the first block begins.
 
 use super::bytes::{i64_at, u16_at, u32_at, u64_at};
 use super::keys::route_hash;
-use super::posting::{BLOCK_POSTINGS_MAX, TagMask, TimeRange};
+use super::posting::{BLOCK_POSTINGS_MAX, NameMask, TagMask, TimeRange};
 use super::segment::check_version;
 use super::{FORMAT_VERSION, FormatError, FormatResult};
 use crate::ids::Fingerprint;
@@ -196,6 +196,8 @@ pub(crate) struct BlockSummary {
     /// The index of the block's first posting among the user's in this run.
     pub(crate) first_index: u32,
     pub(crate) mask: TagMask,
+    /// Anything, in the table of a run of one segment.
+    pub(crate) names: NameMask,
     pub(crate) times: TimeRange,
 }
 
@@ -229,7 +231,13 @@ impl TableForm {
             out.extend_from_slice(&summary.first_index.to_le_bytes());
         }
         out.extend_from_slice(&summary.mask.0.to_le_bytes());
-        out.extend_from_slice(if self == Self::Uneven { &[0; 6] } else { &[0; 2] });
+        match self {
+            Self::Even => out.extend_from_slice(&[0; 2]),
+            Self::Uneven => {
+                out.extend_from_slice(&summary.names.services.to_le_bytes());
+                out.extend_from_slice(&summary.names.actions.to_le_bytes());
+            }
+        }
         out.extend_from_slice(&summary.times.min.to_le_bytes());
         out.extend_from_slice(&summary.times.max.to_le_bytes());
     }
@@ -241,10 +249,15 @@ impl TableForm {
             Self::Uneven => (u32_at(bytes, 4)?, 8),
         };
         let times_at = self.line_bytes() - 16;
+        let names = match self {
+            Self::Even => NameMask::ALL,
+            Self::Uneven => NameMask { services: u16_at(bytes, 10)?, actions: u32_at(bytes, 12)? },
+        };
         Some(BlockSummary {
             offset: u32_at(bytes, 0)?,
             first_index,
             mask: TagMask(u16_at(bytes, mask_at)?),
+            names,
             times: TimeRange { min: i64_at(bytes, times_at)?, max: i64_at(bytes, times_at + 8)? },
         })
     }
@@ -356,8 +369,10 @@ mod tests {
         };
         assert_eq!(DirectoryEntry::decode(&entry.encode()), Some(entry));
         let times = TimeRange { min: -4, max: 5 };
-        let summary = BlockSummary { offset: 1, first_index: 2 * 128, mask: TagMask(0x7fff), times };
-        for form in [TableForm::Even, TableForm::Uneven] {
+        let few = NameMask { actions: 0x8000_0001, services: 0x4002 };
+        for (form, names) in [(TableForm::Even, NameMask::ALL), (TableForm::Uneven, few)] {
+            let summary =
+                BlockSummary { offset: 1, first_index: 2 * 128, mask: TagMask(0x7fff), names, times };
             let mut line = Vec::new();
             form.encode(&summary, &mut line);
             assert_eq!(line.len(), form.line_bytes());

@@ -5,7 +5,7 @@
 use rkyv::rancor;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::posting::{BLOCK_POSTINGS_MAX, Posting, TagMask, TimeRange, encode_block};
+use crate::format::posting::{BLOCK_POSTINGS_MAX, NameMask, Posting, TagMask, TimeRange, encode_block};
 use crate::format::run::{
     BlockSummary, Dictionaries, DirectoryEntry, ENTRY_BYTES, PAGE_BYTES, RUN_HEADER_BYTES, RunHeader,
     Section, TableForm, filter,
@@ -81,6 +81,7 @@ impl RunBuilder {
             let summary = BlockSummary {
                 offset: u32::try_from(self.postings.len() - table_at).map_err(|_| too_many())?,
                 first_index: u32::try_from(number * BLOCK_POSTINGS_MAX).map_err(|_| too_many())?,
+                names: NameMask::ALL,
                 mask: TagMask(postings.iter().fold(0, |mask, posting| mask | posting.tags.mask().0)),
                 times: range,
             };

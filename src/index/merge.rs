@@ -12,7 +12,7 @@ use super::builder::RunScope;
 use super::run::{Run, RunUser};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::posting::{
-    ACTION_CODE_OTHER, ACTION_CODE_OWN_FIRST, BLOCK_POSTINGS_MAX, Posting, SERVICE_CODE_NONE,
+    ACTION_CODE_OTHER, ACTION_CODE_OWN_FIRST, BLOCK_POSTINGS_MAX, NameMask, Posting, SERVICE_CODE_NONE,
     SERVICE_CODE_OTHER, TagMask, Tags, TimeRange, encode_block,
 };
 use crate::format::run::{
@@ -128,24 +128,15 @@ impl<'r> Merge<'r> {
             .map_err(|_| Error::new(ErrorKind::InvalidOption, "the dictionaries can't be archived"))?;
         let mut header = self.layout(archive.len() as u64);
         let pages = header.checksums_offset / PAGE_BYTES as u64 - 1;
-        let made = make(header.checksums_offset + pages * 4)?;
-        let file: &dyn DiskFile = &*made;
+        let target = make(header.checksums_offset + pages * 4)?;
+        let file: &dyn DiskFile = &*target;
         let mut filter = Filter::new(header.filter.bytes);
         let directory_page = header.directory_offset / PAGE_BYTES as u64 * PAGE_BYTES as u64;
         let mut directory = Pages::new(file, directory_page);
         directory.pad_to(header.directory_offset)?;
         let mut postings = Pages::new(file, header.postings.offset);
         let (mut scratch, mut unsynced) = (Vec::new(), 0);
-        let mut waiting = 0;
-        let mut tick = |written: u64| {
-            unsynced += written;
-            if unsynced >= SYNCED_BYTES {
-                unsynced = 0;
-                file.sync_data()?;
-            }
-            waiting += written;
-            Ok::<u64, Error>(std::mem::take(&mut waiting))
-        };
+        let mut told = 0;
         self.each_user(pace, |user| {
             filter.insert(user.fingerprint);
             let entry = DirectoryEntry {
@@ -160,7 +151,13 @@ impl<'r> Merge<'r> {
                 self.put_table(user, &mut scratch, &mut postings)?;
             }
             user.blocks(|block, times| postings.put(self.encode(&mut scratch, block, times)))?;
-            user.written = tick(directory.take_written() + postings.take_written())?;
+            user.written = directory.take_written() + postings.take_written();
+            told += user.written;
+            unsynced += user.written;
+            if unsynced >= SYNCED_BYTES {
+                unsynced = 0;
+                file.sync_data()?;
+            }
             Ok(())
         })?;
         // What the first walk has learned must be what the second one has done: a directory or a table would lead astray.
@@ -181,11 +178,11 @@ impl<'r> Merge<'r> {
         file.write_all_at(0, &header.encode())?;
         #[cfg(test)]
         if has(Bug::MergedUnsynced) {
-            return Ok(made);
+            return Ok(target);
         }
         file.sync_data()?;
-        pace(waiting + checksums.len() as u64)?;
-        Ok(made)
+        pace((header.checksums_offset + checksums.len() as u64).saturating_sub(told))?;
+        Ok(target)
     }
 
     /// Writes what stands before the blocks of a user with several.
@@ -196,6 +193,7 @@ impl<'r> Merge<'r> {
             summaries.push(BlockSummary {
                 offset: u32::try_from(length).map_err(|_| contradiction())?,
                 first_index: u32::try_from(first_index).map_err(|_| contradiction())?,
+                names: block.iter().fold(NameMask::NONE, |names, posting| names.with(posting.tags)),
                 mask: TagMask(block.iter().fold(0, |mask, posting| mask | posting.tags.mask().0)),
                 times,
             });

@@ -8,12 +8,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::selection::Selection;
+use super::selection::{Selection, Verdict};
 use super::{Block, Direction, Range, Sink, UserHead, offer};
 use crate::error::{Error, Result};
 use crate::format::bytes::u32_at;
 use crate::format::located;
-use crate::format::posting::{BLOCK_POSTINGS_MAX, DecodedBlock};
+use crate::format::posting::{BLOCK_POSTINGS_MAX, DecodedBlock, NameMask};
 use crate::format::run::{
     ArchivedDictionaries, BlockSummary, Dictionaries, DirectoryEntry, ENTRY_BYTES, PAGE_BYTES,
     RUN_HEADER_BYTES, RunHeader, TableForm, block_count, filter,
@@ -21,6 +21,9 @@ use crate::format::run::{
 use crate::format::segment::unarchive;
 use crate::ids::Fingerprint;
 use crate::io::mmap::SegmentMap;
+
+/// How many steps of a look-up trust in the uniformity of fingerprints.
+const INTERPOLATIONS: u32 = 4;
 
 /// An immutable index of a range of the log.
 #[derive(Debug)]
@@ -244,17 +247,21 @@ impl Run {
         Ok(RunUser { run: self, entry, end })
     }
 
-    /// Interpolation, narrowed by bisection where the guess is poor: fingerprints are uniform, so the first guess is
-    /// about the square root of the number of users away at worst.
+    /// Interpolation: fingerprints are uniform, so that the distance of two of them says how many entries lie between, but for
+    /// about its square root. A few steps lead into the neighbourhood of any; from there on it is searched as any list.
     fn find(&self, user: Fingerprint) -> Result<Option<(u64, DirectoryEntry)>> {
         let (mut low, mut high) = (0, self.header.users);
-        let guess = filter::block_of(user, self.header.users);
-        let mut step = self.header.users.isqrt() / 4 + 1;
-        let mut probe = guess.min(self.header.users - 1);
-        while low < high {
-            let entry = self.entry(probe)?;
-            match entry.user.cmp(&user) {
-                std::cmp::Ordering::Equal => return Ok(Some((probe, entry))),
+        let mut probe = filter::block_of(user, self.header.users).min(self.header.users - 1);
+        let mut step_min = 1;
+        for round in 0_u32.. {
+            let found = self.fingerprint(probe)?;
+            let between = found.prefix().abs_diff(user.prefix()).carrying_mul(self.header.users, 0).1;
+            if round >= INTERPOLATIONS {
+                step_min *= 2;
+            }
+            let step = between.saturating_add(1).max(step_min);
+            match found.cmp(&user) {
+                std::cmp::Ordering::Equal => return self.entry(probe).map(|entry| Some((probe, entry))),
                 std::cmp::Ordering::Less => {
                     low = probe + 1;
                     probe = probe.saturating_add(step);
@@ -264,12 +271,21 @@ impl Run {
                     probe = probe.saturating_sub(step);
                 }
             }
+            if low >= high {
+                break;
+            }
             if probe < low || probe >= high {
                 probe = low + (high - low) / 2;
             }
-            step *= 2;
         }
         Ok(None)
+    }
+
+    fn fingerprint(&self, index: u64) -> Result<Fingerprint> {
+        let offset = self.header.directory_offset + index * ENTRY_BYTES as u64;
+        let bytes = self.bytes(offset, size_of::<Fingerprint>() as u64)?;
+        let found = bytes.first_chunk().map(|bytes| Fingerprint(*bytes));
+        found.ok_or_else(|| self.damaged(offset, "a directory entry is damaged"))
     }
 
     /// An entry of the directory.
@@ -282,6 +298,12 @@ impl Run {
 
 fn to_usize(offset: u64) -> Option<usize> {
     usize::try_from(offset).ok()
+}
+
+#[cfg(test)]
+thread_local! {
+    /// How many blocks of postings this thread has looked into, in runs and tails.
+    pub(crate) static BLOCKS_READ: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
 }
 
 /// A user's postings in a run.
@@ -338,6 +360,7 @@ impl RunUser<'_> {
             return Ok(ControlFlow::Continue(()));
         }
         let blocks = self.blocks()?;
+        let names = selection.names();
         let first = blocks.holding(range.from)?;
         let last = blocks.holding(to - 1)?;
         for step in 0..=last.saturating_sub(first) {
@@ -345,7 +368,7 @@ impl RunUser<'_> {
                 Direction::NewestFirst => last - step,
                 Direction::OldestFirst => first + step,
             };
-            if blocks.visit(number, range, selection, sink)?.is_break() {
+            if blocks.visit(number, range, (selection, names), sink)?.is_break() {
                 return Ok(ControlFlow::Break(()));
             }
         }
@@ -411,14 +434,15 @@ impl Blocks<'_> {
         &self,
         number: usize,
         range: Range,
-        selection: &Selection,
+        (selection, names): (&Selection, NameMask),
         sink: &mut (impl Sink + ?Sized),
     ) -> Result<ControlFlow<()>> {
         let mut first_index = 0;
         if self.have_table() {
             let summary = self.line(number)?;
             let by_times = selection.judge_times(summary.times);
-            if !selection.may_match(summary.mask) || by_times == super::selection::Verdict::No {
+            let may_match = selection.may_match(summary.mask) && summary.names.may_hold(names);
+            if !may_match || by_times == Verdict::No {
                 return Ok(ControlFlow::Continue(()));
             }
             first_index = summary.first_index;
@@ -437,6 +461,8 @@ impl Blocks<'_> {
 
     /// Takes a block apart.
     pub(crate) fn decode(&self, number: usize) -> Result<DecodedBlock> {
+        #[cfg(test)]
+        BLOCKS_READ.set(BLOCKS_READ.get() + 1);
         let RunUser { run, entry, end } = self.user;
         let (mut begin, mut end) = (0, end.saturating_sub(entry.postings_offset));
         let mut here = entry.count;

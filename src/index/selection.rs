@@ -1,6 +1,6 @@
 //! What of a filter can be decided from packed tags and block summaries. Knows codes, not names.
 
-use crate::format::posting::{ACTION_CODE_OTHER, SERVICE_CODE_OTHER, TagMask, Tags, TimeRange};
+use crate::format::posting::{ACTION_CODE_OTHER, NameMask, SERVICE_CODE_OTHER, TagMask, Tags, TimeRange};
 
 /// A filter in the codes of one source of postings.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -66,6 +66,18 @@ impl Selection {
     #[inline]
     pub(crate) fn may_match(&self, block: TagMask) -> bool {
         self.kinds.mask.meets(block)
+    }
+
+    /// What the names asked for leave in a [`NameMask`].
+    pub(crate) fn names(&self) -> NameMask {
+        let or = |codes: &Option<Vec<u16>>, bit: fn(u16) -> u32| {
+            codes.as_ref().map_or(u32::MAX, |codes| codes.iter().fold(0, |all, code| all | bit(*code)))
+        };
+        let services = or(&self.services, |code| NameMask::service(code).into());
+        NameMask {
+            actions: or(&self.actions, NameMask::action),
+            services: u16::try_from(services & u32::from(u16::MAX)).unwrap_or(u16::MAX),
+        }
     }
 
     /// Whether every posting passes by its tags.

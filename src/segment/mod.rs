@@ -380,6 +380,11 @@ impl Segment {
         self.file.sync_data().inspect_err(|error| *failure = Some(error.clone()))
     }
 
+    /// The bytes that its published records take in the log.
+    pub(crate) fn record_bytes(&self) -> u64 {
+        (self.map.published() as u64).saturating_sub(RECORDS_START)
+    }
+
     /// Before a large sync: lets go of the pages that are going to be written back.
     fn let_go(&self) {
         let published = self.map.published();

@@ -8,6 +8,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::Waker;
+use std::time::{Duration, Instant};
 
 use crossbeam_utils::CachePadded;
 
@@ -61,19 +62,25 @@ impl<'s> Dirty<'s> {
 
     fn sync(&self) {
         // Older before newer: a record's floor speaks for everything before it.
-        let synced = self.segments.iter().try_for_each(|segment| segment.sync());
-        #[cfg(test)]
-        let synced = if has(Bug::SyncErrorForgotten) { Ok(()) } else { synced };
-        if let Err(error) = synced {
-            self.shard.set_poisoned(&error);
-            return;
+        for (place, segment) in self.segments.iter().enumerate() {
+            let begun = Instant::now();
+            let synced = segment.sync();
+            #[cfg(test)]
+            let synced = if has(Bug::SyncErrorForgotten) { Ok(()) } else { synced };
+            if let Err(error) = synced {
+                self.shard.set_poisoned(&error);
+                return;
+            }
+            self.shard.establish_this(segment);
+            if self.shard.poison().is_some() {
+                return;
+            }
+            // Told segment by segment, so that writers who are slowed see the disk's progress.
+            self.shard.tell_durable(self.end.min(segment.end()));
+            let later: u64 = self.segments.iter().skip(place + 1).map(|later| later.record_bytes()).sum();
+            self.note_synced(self.written_bytes.saturating_sub(later), begun.elapsed());
         }
-        self.shard.establish_these(&self.segments);
-        if self.shard.poison().is_some() {
-            return;
-        }
-        self.shard.tell_durable(self.end);
-        self.shard.synced_bytes.fetch_max(self.written_bytes, Ordering::AcqRel);
+        self.note_synced(self.written_bytes, Duration::ZERO);
         let mut unsynced = self.shard.unsynced.lock();
         let active = unsynced.len().saturating_sub(1);
         let mut place = 0;
@@ -82,6 +89,15 @@ impl<'s> Dirty<'s> {
             place += 1;
             keep
         });
+    }
+}
+
+impl Dirty<'_> {
+    fn note_synced(&self, written: u64, spent: Duration) {
+        let before = self.shard.synced_bytes.fetch_max(written, Ordering::AcqRel);
+        if written > before && !spent.is_zero() {
+            self.shard.pace.synced(written - before, spent);
+        }
     }
 }
 

@@ -53,14 +53,23 @@ struct Stop {
 ///
 /// Says also whether records above the durable floor were left out, which a recovery would make readable.
 pub(crate) fn open(context: &Context, dir: &Path, shard: ShardId, extent: Extent) -> Result<(Opened, bool)> {
-    let mut manifest = read_manifest(context, dir, shard)?;
+    let manifest = || read_manifest(context, dir, shard);
+    while_it_holds(manifest, |manifest| open_listed_by(context, dir, shard, extent, manifest))
+}
+
+/// Opens what a manifest names. The writer may have put other files in the place of some meanwhile, and removed these: it
+/// names the new ones first, so a failure counts only if the manifest is still the one that it came of.
+fn while_it_holds<T>(
+    read: impl Fn() -> Result<ShardManifest>,
+    open: impl Fn(ShardManifest) -> Result<T>,
+) -> Result<T> {
+    let mut manifest = read()?;
     loop {
-        let outcome = open_listed_by(context, dir, shard, extent, manifest.clone());
+        let outcome = open(manifest.clone());
         if outcome.is_ok() {
             return outcome;
         }
-        // The writer may have put other files in the place of some meanwhile, and removed these. It names the new ones first.
-        let now = read_manifest(context, dir, shard)?;
+        let now = read()?;
         if now == manifest {
             return outcome;
         }
@@ -243,5 +252,35 @@ impl Shard {
         self.users_total.store(opened.users_total, Ordering::Relaxed);
         self.change_view(|view| *view = opened.view);
         self.follow_to(end);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+    use crate::error::ErrorKind;
+
+    #[test]
+    fn a_file_that_vanished_is_looked_for_in_the_next_manifest() {
+        let written = Cell::new(0);
+        let read = || Ok(ShardManifest { next_segment: written.get(), ..ShardManifest::default() });
+        // While the reader opens what the manifest names, the writer writes three more.
+        let opened = while_it_holds(read, |manifest| {
+            written.set((written.get() + 1).min(3));
+            match manifest.next_segment {
+                3 => Ok(3),
+                older => Err(Error::corruption(Path::new("a.run"), older, "missing")),
+            }
+        });
+        assert_eq!(opened.unwrap(), 3);
+        // Damage is damage, in a manifest that stays.
+        let attempts = Cell::new(0);
+        let refused = while_it_holds(read, |_| {
+            attempts.set(attempts.get() + 1);
+            Err::<(), _>(Error::corruption(Path::new("a.run"), 0, "damaged"))
+        });
+        assert_eq!((refused.unwrap_err().kind(), attempts.get()), (ErrorKind::Corruption, 1));
     }
 }

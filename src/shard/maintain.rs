@@ -34,6 +34,7 @@ impl Shard {
                 Ok(())
             }
             Job::Seal => {
+                self.establish()?;
                 while !self.frozen.lock().is_empty() && !self.is_closed() {
                     self.seal_oldest()?;
                 }

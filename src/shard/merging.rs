@@ -48,34 +48,37 @@ impl Piece {
     }
 }
 
-/// Which runs are to be merged next: of the lowest level at which enough of them are neighbours, the oldest.
+/// Which runs are to be merged next: of the lowest level that has enough neighbours, the oldest. Runs of lower levels that
+/// lie between them, as a repair leaves them, go with them.
 fn due(pieces: &[Piece], fan_out: usize) -> Option<Range<usize>> {
     let highest = pieces.iter().map(|piece| piece.level).max()?;
-    (0..=highest).find_map(|level| {
-        let mut begin = 0;
-        for (place, piece) in pieces.iter().enumerate() {
-            let first = pieces.get(begin)?;
-            if piece.level > level || piece.end - piece.base > RUN_RECORDS_MAX {
-                begin = place + 1;
-                continue;
-            }
-            if piece.end - first.base > RUN_RECORDS_MAX {
-                // What is left before it would make too large a run with its neighbour: it stays as it is.
-                begin = place;
-                continue;
-            }
-            let count = place + 1 - begin;
-            let next = pieces.get(place + 1);
-            let goes_on = count < fan_out * BACKLOG
-                && next.is_some_and(|next| {
-                    next.level <= level && next.end - pieces[begin].base <= RUN_RECORDS_MAX
-                });
-            if count >= fan_out && !goes_on {
-                return Some(begin..place + 1);
-            }
+    (0..=highest).find_map(|level| due_at(level, pieces, fan_out))
+}
+
+fn due_at(level: u32, pieces: &[Piece], fan_out: usize) -> Option<Range<usize>> {
+    // How many of this level were found behind each other, the first of them, and one past the last.
+    let (mut count, mut begin, mut end) = (0, 0, 0);
+    for (place, piece) in pieces.iter().enumerate() {
+        if piece.level < level {
+            continue;
         }
-        None
-    })
+        let base = pieces.get(begin).map_or(0, |first| first.base);
+        let goes_on = piece.level == level && count > 0 && piece.end - base <= RUN_RECORDS_MAX;
+        if !goes_on && count >= fan_out {
+            break;
+        }
+        if !goes_on {
+            // What is left of it would make too large a run with its neighbour, or has no equal one: it stays as it is.
+            (count, begin) = (0, place);
+        }
+        if piece.level == level {
+            (count, end) = (count + 1, place + 1);
+        }
+        if count == fan_out * BACKLOG {
+            break;
+        }
+    }
+    (count >= fan_out).then_some(begin..end)
 }
 
 /// The runs of a view, the oldest first.
@@ -162,9 +165,9 @@ impl Shard {
                 Source::Run(run) => covered.contains(&run.header().base),
                 Source::Tail(..) => false,
             };
-            let place = view.sources.iter().position(is_input).unwrap_or_default();
+            let first = view.sources.iter().position(is_input).unwrap_or_default();
             view.sources.retain(|source| !is_input(source));
-            view.sources.insert(place.min(view.sources.len()), Source::Run(merged));
+            view.sources.insert(first.min(view.sources.len()), Source::Run(merged));
         });
         self.remove_runs(inputs);
         Ok(())
@@ -227,21 +230,26 @@ mod tests {
         // A backlog is merged in one go, but not all of a large one.
         assert_eq!(due(&pieces(&[0; 7]), 4), Some(0..7));
         assert_eq!(due(&pieces(&[0; 9]), 4), Some(0..8));
-        // A lower one between others goes with them.
-        assert_eq!(due(&pieces(&[1, 0, 1, 1]), 4), Some(0..4));
-        assert_eq!(due(&pieces(&[0, 1, 0, 0, 0]), 4), Some(0..5));
-        assert_eq!(due(&pieces(&[2, 1, 1, 1, 0, 0, 0]), 4), Some(1..7));
+        // A lower one between others goes with them; a single one does not make others grow.
+        assert_eq!(due(&pieces(&[1, 0, 1, 1]), 4), None);
+        assert_eq!(due(&pieces(&[1, 0, 1, 1, 1, 0]), 4), Some(0..5));
+        assert_eq!(due(&pieces(&[0, 1, 1, 1, 2, 1, 0, 0, 0]), 4), None);
+        assert_eq!(due(&pieces(&[3, 0]), 2), None);
     }
 
     #[test]
     fn a_run_that_would_get_too_large_is_not_made() {
         let huge = RUN_RECORDS_MAX / 3;
         let pieces: Vec<Piece> =
-            (0..20).map(|n| Piece { level: 3, base: n * huge, end: (n + 1) * huge }).collect();
+            (0..20).map(|n: u64| Piece { level: 3, base: n * huge, end: (n + 1) * huge }).collect();
         assert_eq!(due(&pieces, 4), None);
         assert_eq!(due(&pieces, 3), Some(0..3));
-        let beyond = [Piece { level: 0, base: 0, end: RUN_RECORDS_MAX + 1 }; 8];
-        assert_eq!(due(&beyond, 2), None);
+        let beyond = |n: u64| Piece {
+            level: 0,
+            base: n * 2 * RUN_RECORDS_MAX,
+            end: (2 * n + 1) * RUN_RECORDS_MAX + 1,
+        };
+        assert_eq!(due(&[beyond(0), beyond(1), beyond(2)], 2), None);
     }
 
     proptest! {
@@ -249,8 +257,9 @@ mod tests {
         fn there_are_few_runs_however_many_segments_there_were(segments in 1_usize..2000, fan_out in 2_usize..17) {
             let mut levels: Vec<u32> = Vec::new();
             let mut written = 0;
-            for _ in 0..segments {
-                levels.push(0);
+            for segment in 0..segments {
+                levels.insert(levels.len(), 0);
+                prop_assert!(levels.len() <= segment + 1);
                 while let Some(chosen) = due(&pieces(&levels), fan_out) {
                     prop_assert!(chosen.len() >= fan_out);
                     let level = 1 + levels[chosen.clone()].iter().max().unwrap();

@@ -9,6 +9,7 @@ mod group;
 pub(crate) mod maintain;
 pub(crate) mod merging;
 pub(crate) mod next_segment;
+pub(crate) mod pace;
 pub(crate) mod packing;
 pub(crate) mod recovery;
 pub(crate) mod replay;
@@ -65,11 +66,11 @@ pub(crate) struct Context {
 /// Work that a shard leaves to the background.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Job {
-    /// Make the next segment's file.
+    /// Make the next segment's file, unsynced.
     Prepare,
     /// Populate pages ahead of the tail.
     Populate,
-    /// Seal what was rolled over.
+    /// Make new segments durable, and seal what was rolled over.
     Seal,
     /// Merge index runs.
     Merge,
@@ -135,6 +136,7 @@ pub(crate) struct Shard {
     /// Bytes of records written, and how many of them were synced.
     pub(crate) written_bytes: AtomicU64,
     pub(crate) synced_bytes: AtomicU64,
+    pub(crate) pace: pace::Pace,
     /// The floor that the active segment's slot holds.
     pub(crate) slot_floor: AtomicU64,
     pub(crate) users_total: AtomicU64,
@@ -185,6 +187,7 @@ impl Shard {
             durable: CachePadded::new(CountTail::new(opened.durable)),
             written_bytes: AtomicU64::new(0),
             synced_bytes: AtomicU64::new(0),
+            pace: pace::Pace::default(),
             slot_floor: AtomicU64::new(0),
             users_total: AtomicU64::new(opened.users_total),
             rollover_waits: AtomicU64::new(0),

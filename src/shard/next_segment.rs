@@ -70,14 +70,8 @@ impl SegmentEntry {
 }
 
 impl Shard {
-    /// Makes the next segment's file unless it is there or under way, and establishes what isn't.
-    pub(crate) fn prepare(&self) -> Result<()> {
-        self.make_ready()?;
-        self.establish()
-    }
-
     /// Makes the next segment's file, unless it is there or under way.
-    fn make_ready(&self) -> Result<()> {
+    pub(crate) fn prepare(&self) -> Result<()> {
         let id = {
             let mut preparation = self.preparation.lock();
             if preparation.making || preparation.ready.is_some() {
@@ -112,7 +106,7 @@ impl Shard {
             } else {
                 // The background has failed or hasn't begun. Here a full disk reaches the caller as an error.
                 drop(preparation);
-                self.make_ready()?;
+                self.prepare()?;
                 preparation = self.preparation.lock();
             }
             if let Some(error) = self.refusal() {
@@ -209,14 +203,14 @@ impl Shard {
         Ok(())
     }
 
-    /// Before records of these segments are told to be durable: establishes them, if that isn't done.
-    pub(super) fn establish_these(&self, segments: &[Arc<Segment>]) {
+    /// Before records of this segment are told to be durable: establishes it, if that isn't done.
+    pub(super) fn establish_this(&self, segment: &Segment) {
         #[cfg(test)]
         if has(Bug::NameNotSynced) {
             return;
         }
-        let is_one = |new: &Unlisted| segments.iter().any(|it| it.header().segment == new.header.segment);
-        if self.unlisted.lock().iter().any(|new| !new.durable && is_one(new)) {
+        let number = segment.header().segment;
+        if self.unlisted.lock().iter().any(|new| !new.durable && new.header.segment == number) {
             // What failed has poisoned the shard, or is tried again.
             let _ = self.establish();
         }

@@ -177,17 +177,11 @@ pub(super) fn open_runs(
         }
         rest = behind;
     }
-    match merged.next() {
-        None => Ok(runs),
-        Some(_) => {
-            let path = dir.join(MANIFEST_NAME);
-            Err(Error::corruption(
-                &path,
-                0,
-                "the manifest lists an index run of segments that are not sealed",
-            ))
-        }
+    if merged.next().is_some() {
+        let message = "the manifest lists an index run of segments that are not sealed";
+        return Err(Error::corruption(&dir.join(MANIFEST_NAME), 0, message));
     }
+    Ok(runs)
 }
 
 /// Opens a merged run, which must be that of these segments. For a repair, all of it is checked.

@@ -117,6 +117,12 @@ impl Writer {
             return Ok(UserState { user, slot: Some(slot), head: Some(self.tail.head(slot)) });
         }
         let view = shard.view();
+        // Most new users of a segment are in some older one: the filters of all runs are asked for before the first is looked at.
+        for source in &view.sources {
+            if let Source::Run(run) = source {
+                run.prefetch(user);
+            }
+        }
         let mut head = None;
         for source in view.sources.iter().rev().skip(1) {
             head = source.head(user)?;

@@ -234,8 +234,13 @@ impl Core {
             if self.committer.ask(shard) {
                 self.background.commit_soon(shard);
             }
-            if unsynced > shard.context.unsynced_bytes_max {
+            let bound = shard.context.unsynced_bytes_max;
+            if unsynced > bound {
                 self.committer.wait_durable(shard, shard.published())?;
+            } else if let Some(wait) =
+                shard.pace.wait(shard.written_bytes.load(Ordering::Relaxed), unsynced, bound)
+            {
+                std::thread::sleep(wait);
             }
         }
         Ok(())

@@ -237,7 +237,12 @@ fn open_shards(
     let open_one = |number: u16| {
         let (id, dir) = (ShardId::new(number), shard_dir(dir, number));
         let (opened, report) = recovery::open(context, &dir, id, options.repair)?;
-        Ok::<_, Error>((Arc::new(Shard::new(id, context.clone(), dir, opened)), report))
+        let shard = Shard::new(id, context.clone(), dir, opened);
+        if threads && !context.write_ahead {
+            // The first segment may be full before a background thread has begun. What fails here is tried again there.
+            let _ = shard.prepare();
+        }
+        Ok::<_, Error>((Arc::new(shard), report))
     };
     let numbers: Vec<u16> = (0..manifest.shards).collect();
     let together = || {

@@ -107,6 +107,23 @@ impl Store {
     }
 }
 
+impl Stats {
+    fn count_source(&mut self, source: &Source) {
+        match source {
+            Source::Run(run) => {
+                self.runs += 1;
+                self.run_bytes += run.file_bytes();
+                self.segment_memory_bytes += run.memory_bytes() as u64;
+            }
+            Source::Tail(tail, segment) => {
+                self.tail_index_bytes += tail.bytes() as u64;
+                self.tail_users += tail.user_count() as u64;
+                self.tail_events += segment.published();
+            }
+        }
+    }
+}
+
 impl Core {
     fn stats(&self) -> Result<Stats> {
         self.check_open()?;
@@ -171,20 +188,7 @@ impl Core {
             for segment in &view.segments {
                 stats.segment_memory_bytes += segment.memory_bytes() as u64;
             }
-            for source in &view.sources {
-                match source {
-                    Source::Run(run) => {
-                        stats.runs += 1;
-                        stats.run_bytes += run.file_bytes();
-                        stats.segment_memory_bytes += run.memory_bytes() as u64;
-                    }
-                    Source::Tail(tail, segment) => {
-                        stats.tail_index_bytes += tail.bytes() as u64;
-                        stats.tail_users += tail.user_count() as u64;
-                        stats.tail_events += segment.published();
-                    }
-                }
-            }
+            view.sources.iter().for_each(|source| stats.count_source(source));
         }
         let used = stats.bytes_on_disk.saturating_sub(stats.bytes_ahead);
         if stats.events > 0 {

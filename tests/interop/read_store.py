@@ -204,7 +204,8 @@ def shard_manifest(directory, store_id, shard):
     segments = [dict(zip(names, file.take("QI4xQQ?", entry))) for entry in archive.vector(at + 32, 40)]
     names = ("epoch", "first_lost", "lost_end", "at")
     rollbacks = [dict(zip(names, file.take("I4xQQq", entry))) for entry in archive.vector(at + 40, 32)]
-    return segments, rollbacks
+    runs = [] if version == 1 else [file.take("3Q", entry) for entry in archive.vector(at + 48, 24)]
+    return segments, rollbacks, runs
 
 
 # --------------------------------------------------------------------------------------------------------------- segments
@@ -356,6 +357,16 @@ def parse_leaf(leaf, damaged):
 # ------------------------------------------------------------------------------------------------------------ index runs
 
 
+class Covered:
+    """The records of neighbouring segments, as a run sees them."""
+
+    def __init__(self, segments, salt=None):
+        self.base = segments[0].base
+        self.leaves = [leaf for segment in segments for leaf in segment.leaves]
+        self.merged = salt is not None
+        self.salt = salt if self.merged else segments[0].salt
+
+
 def check_run(path, store_id, shard, segment):
     """Compares every posting of a run with the records that it covers. Says how many there are."""
     file = File(path)
@@ -366,6 +377,9 @@ def check_run(path, store_id, shard, segment):
     scope = (file.part(16, 16), file.take("H", 32), base, records, salt)
     if scope != (store_id, shard, segment.base, len(segment.leaves), segment.salt):
         raise file.damaged(0, "the run belongs to another segment")
+    merged = file.take("I", 148) > 0
+    if merged != segment.merged:
+        raise file.damaged(148, "the level is not that of a run of so many segments")
     file.check(checksums, file.take("I", 144), crc32c(file.data[checksums:]), "the checksums")
     for number, page in enumerate(range(4096, checksums, 4096)):
         stored = file.take("I", checksums + 4 * number)
@@ -383,22 +397,21 @@ def check_run(path, store_id, shard, segment):
             raise file.damaged(at, "the directory is out of order")
         last = fingerprint
         before, offset, count, last_ordinal = file.take("QQII", at + 16)
-        blocks = -(-count // 128)
+        table = block_table(section, offset, count, merged)
         owners = set()
         index = 0
-        for block in range(blocks):
-            size = min(128, count - 128 * block)
-            start = offset
-            summary = None
-            if blocks > 1:
-                summary = struct.unpack_from("<IH2xqq", section, offset + 24 * block)
-                start += summary[0]
+        for block, summary in enumerate(table):
+            if summary["first"] != index:
+                raise file.damaged(at, "a block begins elsewhere than its table says")
+            size = (table[block + 1]["first"] if block + 1 < len(table) else count) - index
+            start = offset + summary["offset"]
             low, start = varint(section, start)
             low = time_base + (low >> 1 ^ -(low & 1))
             span, start = varint(section, start)
             tags = struct.unpack_from(f"<{size}I", section, start)
             start += 4 * size
             ordinal, mask, times = 0, 0, []
+            actions, names = 0, 0
             for tag in tags:
                 step, start = varint(section, start)
                 ordinal += step
@@ -407,10 +420,14 @@ def check_run(path, store_id, shard, segment):
                 owners.add(event["userId"])
                 times.append(event["occurredAt"])
                 mask |= 1 << (tag & 3) | 1 << 4 + (tag >> 5 & 3) | 1 << 8 + (tag >> 2 & 7)
+                action, service = tag >> 7 & 8191, tag >> 20
+                actions |= 0xFFFFFFFF if action == 8191 else 1 << action % 32
+                names |= 0xFFFF if service == 4095 else 1 << service % 16
                 index += 1
             if (min(times), max(times)) != (low, low + span):
                 raise file.damaged(at, "a block's times are not those of its records")
-            if summary is not None and summary[1:] != (mask, low, low + span):
+            said = (mask, names, actions, low, low + span) if merged else (mask, low, low + span)
+            if len(table) > 1 and summary["said"] != said:
                 raise file.damaged(at, "a block's summary is not that of its postings")
         if len(owners) != 1 or ordinal != last_ordinal:
             raise file.damaged(at, "the postings are not those of one user")
@@ -419,6 +436,18 @@ def check_run(path, store_id, shard, segment):
     if seen != with_user:
         raise file.damaged(0, f"the run has {seen} postings for {with_user} records")
     return seen
+
+
+def block_table(section, offset, count, merged):
+    """Where each block of a user begins, its first posting's index, and what the table says of it."""
+    if count <= 128:
+        return [{"offset": 0, "first": 0}]
+    if not merged:
+        lines = (struct.unpack_from("<IH2xqq", section, offset + 24 * n) for n in range(-(-count // 128)))
+        return [{"offset": line[0], "first": 128 * n, "said": line[1:]} for n, line in enumerate(lines)]
+    (table_bytes,) = struct.unpack_from("<I", section, offset)
+    lines = (struct.unpack_from("<IIHHIqq", section, offset + at) for at in range(0, table_bytes, 32))
+    return [{"offset": line[0], "first": line[1], "said": line[2:]} for line in lines]
 
 
 def check_posting(file, at, event, tag, user_sequence, own_actions, services):
@@ -438,7 +467,8 @@ def check_posting(file, at, event, tag, user_sequence, own_actions, services):
 
 
 def read_shard(directory, store_id, shard, summary):
-    entries, rollbacks = shard_manifest(directory, store_id, shard)
+    entries, rollbacks, merged_runs = shard_manifest(directory, store_id, shard)
+    sealed = []
     events, base, unsealed_seen = [], 0, False
     floor = 0
     for entry in entries:
@@ -452,10 +482,19 @@ def read_shard(directory, store_id, shard, summary):
         kind = "sealed" if segment.sealed else "unsealed"
         summary[kind + "Segments"] += 1
         summary[kind + "Events"] += len(segment.leaves)
-        if segment.sealed and any(event["userSequence"] is not None for event in segment.leaves):
-            path = os.path.join(directory, f"{entry['id']:016}.run")
-            summary["postings"] += check_run(path, store_id, shard, segment)
+        if segment.sealed:
+            sealed.append((entry["id"], segment))
         events += segment.leaves
+    for first, last, salt in merged_runs:
+        path = os.path.join(directory, f"{first:016}-{last:016}.run")
+        covered = [segment for number, segment in sealed if first <= number <= last]
+        sealed = [one for one in sealed if not first <= one[0] <= last]
+        summary["mergedRuns"] += 1
+        summary["postings"] += check_run(path, store_id, shard, Covered(covered, salt))
+    for number, segment in sealed:
+        if any(event["userSequence"] is not None for event in segment.leaves):
+            path = os.path.join(directory, f"{number:016}.run")
+            summary["postings"] += check_run(path, store_id, shard, Covered([segment]))
     if base < floor:
         path = os.path.join(directory, "MANIFEST")
         raise Damaged(path, 0, f"the shard ends at {base}, though everything below {floor} was on stable storage")
@@ -484,7 +523,7 @@ def check_chains(directory, events):
 
 def read_store(directory):
     store = store_manifest(directory)
-    names = ("sealedSegments", "unsealedSegments", "sealedEvents", "unsealedEvents", "postings", "epochs")
+    names = ("sealedSegments", "unsealedSegments", "sealedEvents", "unsealedEvents", "mergedRuns", "postings", "epochs")
     summary = {"name": store["name"], "shards": store["shards"], **dict.fromkeys(names, 0)}
     shards = []
     for shard in range(store["shards"]):

@@ -190,7 +190,12 @@ fn assert_same(listed: &str, own: &str) {
 }
 
 fn options() -> Options {
-    Options::new().shards(4).segment_bytes_max(1 << 20).durability(Durability::Buffered).name("interop")
+    Options::new()
+        .shards(4)
+        .segment_bytes_max(1 << 20)
+        .durability(Durability::Buffered)
+        .name("interop")
+        .merge_fan_out(2)
 }
 
 #[test]
@@ -203,10 +208,11 @@ fn python_lists_what_the_store_lists() {
     let store = options().create_new(&dir).unwrap();
     let others = fill(&store, 6_000);
     let own = own_list(&store, &others);
+    store.maintain().unwrap();
     store.close().unwrap();
     let (lines, summary) = listed(&dir, &[]);
     assert_same(&lines, &own);
-    for kind in ["sealedEvents", "unsealedEvents", "postings"] {
+    for kind in ["sealedEvents", "unsealedEvents", "mergedRuns", "postings"] {
         assert!(summary[kind].as_u64().unwrap() > 0, "{kind}: {summary}");
     }
     assert_eq!((&summary["name"], &summary["shards"]), (&"interop".into(), &4.into()));

@@ -27,6 +27,7 @@ enum Step {
     /// Packs what is sealed, or undoes it.
     Pack(bool),
     ReadBeside,
+    Maintain,
     Reopen(bool),
     Crash,
 }
@@ -109,6 +110,7 @@ fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(which, bits)| Step::ById(which, bits)),
         2 => prop::bool::weighted(0.3).prop_map(Step::Pack),
         1 => Just(Step::ReadBeside),
+        2 => Just(Step::Maintain),
         1 => any::<bool>().prop_map(Step::Reopen),
         1 => Just(Step::Crash),
     ]
@@ -145,6 +147,7 @@ fn run(setting: Setting, steps: Vec<Step>) {
             Step::ById(which, bits) => world.by_id(which, bits),
             Step::Pack(undo) => world.pack(undo),
             Step::ReadBeside => world.read_beside(),
+            Step::Maintain => world.maintain(),
             Step::Reopen(close) => world.reopen(close),
             Step::Crash => world.crash(),
         }

@@ -193,7 +193,7 @@ pub struct Setting {
 impl Setting {
     fn options(&self) -> Options {
         let pack_after = if self.packs { PackAfter::Bytes(0) } else { PackAfter::Never };
-        Options::new().durability(self.durability).pack_after(pack_after)
+        Options::new().durability(self.durability).merge_fan_out(MERGE_FAN_OUT).pack_after(pack_after)
     }
 }
 
@@ -207,6 +207,9 @@ pub struct World {
     by_user: BTreeMap<usize, Vec<usize>>,
     held: Vec<Held>,
 }
+
+/// Few segments are filled here, and they are to be merged.
+const MERGE_FAN_OUT: usize = 2;
 
 impl World {
     pub fn new(setting: Setting) -> Self {
@@ -488,7 +491,24 @@ impl World {
         }
     }
 
-    /// Closes (or drops) the store and opens it again.
+    /// What the background would do in its time is done now.
+    pub fn maintain(&mut self) {
+        self.store.maintain().unwrap();
+        let stats = self.store.stats().unwrap();
+        assert_eq!(stats.merge_waiting_bytes, 0);
+        let sealed = stats.segments - u64::from(stats.shards);
+        assert!(stats.runs <= sealed);
+        if stats.shards == 1 {
+            // With a fan-out of two, no two runs of one level stand side by side.
+            assert!(
+                stats.runs <= u64::from(u64::BITS - sealed.leading_zeros()),
+                "{} of {sealed}",
+                stats.runs
+            );
+        }
+        self.verify_all();
+    }
+
     pub fn reopen(&mut self, close: bool) {
         if !self.setting.on_disk {
             return;

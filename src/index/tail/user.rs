@@ -7,7 +7,9 @@ use std::ops::ControlFlow;
 use super::{Shape, Slot, TailIndex, low_half, unpack_posting};
 use crate::error::Result;
 use crate::format::posting::{Posting, TagMask};
-use crate::index::selection::Selection;
+#[cfg(test)]
+use crate::index::run::BLOCKS_READ;
+use crate::index::selection::{Selection, Verdict};
 use crate::index::{Block, Direction, Range, Sink, offer};
 use crate::io::chunked::Cell;
 
@@ -105,16 +107,19 @@ impl TailUser<'_> {
     ) -> Result<ControlFlow<()>> {
         let at = block as usize;
         let mask = mask_of(self.tail.blocks.get(at));
-        if !selection.may_match(mask) {
+        let times = if shape.timed { self.tail.block_times(at) } else { self.tail.times() };
+        if !selection.may_match(mask) || selection.judge_times(times) == Verdict::No {
             return Ok(ControlFlow::Continue(()));
         }
+        #[cfg(test)]
+        BLOCKS_READ.set(BLOCKS_READ.get() + 1);
         let here = (self.count - shape.first_index).min(shape.postings) as usize;
         let cells = self.tail.blocks.slice(at + shape.head_words(), here);
         let block = Block {
             posting: |place: usize| unpack_posting(cells[place].get()),
             count: cells.len(),
             first_index: shape.first_index,
-            times: if shape.timed { self.tail.block_times(at) } else { self.tail.times() },
+            times,
         };
         offer(&block, range, selection, self.tail.base, self.count_before(), sink)
     }

@@ -4,6 +4,8 @@
 
 mod damage;
 mod memory;
+mod merge;
+mod rare;
 mod run;
 mod tail;
 

@@ -44,12 +44,14 @@ fn power_cuts_notice(bug: Option<Bug>, lies: Lies, durability: Durability) -> bo
 
 /// Whether syncs that fail once notice it.
 fn sync_errors_notice(bug: Bug) -> bool {
-    let mut counting = Rig::new(Durability::Durable);
+    // A merge's own syncs are no concern of what was acknowledged.
+    let make = Rig::without_merging;
+    let mut counting = make(Durability::Durable);
     places(&mut counting, &workload());
     let trace = counting.disk.trace();
     let syncs: Vec<usize> = (0..trace.len()).filter(|place| trace[*place] == Kind::SyncData).collect();
     is_noticed(Some(bug), Lies::default(), |_, dice| {
-        fail_at(Fault::ErrorOnce, syncs[dice.below(syncs.len())], dice);
+        fail_at(make, Fault::ErrorOnce, syncs[dice.below(syncs.len())], dice);
     })
 }
 
@@ -76,6 +78,16 @@ fn an_acknowledgement_before_the_sync_is_noticed() {
 #[test]
 fn an_atomic_group_that_is_torn_is_noticed() {
     assert!(power_cuts_notice(Some(Bug::GroupIgnored), Lies::default(), LATER));
+}
+
+#[test]
+fn runs_that_are_removed_before_the_manifest_says_so_are_noticed() {
+    assert!(power_cuts_notice(Some(Bug::MergedTooSoonRemoved), Lies::default(), LATER));
+}
+
+#[test]
+fn a_merged_run_that_is_not_synced_is_noticed() {
+    assert!(power_cuts_notice(Some(Bug::MergedUnsynced), Lies::default(), LATER));
 }
 
 #[test]

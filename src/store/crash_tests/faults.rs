@@ -60,9 +60,9 @@ fn stride() -> usize {
 }
 
 /// One fault at a place of the workload; then reads go on, and a kill and a power cut find what they must.
-pub(super) fn fail_at(fault: Fault, place: usize, dice: &mut Dice) {
+pub(super) fn fail_at(make: fn(Durability) -> Rig, fault: Fault, place: usize, dice: &mut Dice) {
     let durability = if dice.below(2) == 0 { LATER } else { Durability::Durable };
-    let mut rig = Rig::new(durability);
+    let mut rig = make(durability);
     rig.disk.inject(fault, place);
     for kind in run_on(&mut rig, &workload()) {
         let expected = [ErrorKind::Io, ErrorKind::Poisoned, ErrorKind::OutcomeUnknown];
@@ -100,7 +100,7 @@ fn an_error_at_any_operation_is_told_and_nothing_is_lost_by_it() {
     for fault in [Fault::ErrorOnce, Fault::ShortWrite, Fault::Phantom] {
         for place in places.iter().skip(dice.below(stride())).step_by(stride()) {
             eprintln!("{fault:?} at {place}");
-            fail_at(fault, *place, &mut dice);
+            fail_at(Rig::new, fault, *place, &mut dice);
         }
     }
 }

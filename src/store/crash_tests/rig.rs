@@ -109,11 +109,20 @@ impl Rig {
         rig
     }
 
+    /// A new store that merges nothing.
+    pub(super) fn without_merging(durability: Durability) -> Self {
+        let mut rig = Self::unmade(durability);
+        rig.options = rig.options.merge_fan_out(64);
+        rig.open().unwrap();
+        rig
+    }
+
     /// A disk with nothing on it, not even the store.
     pub(super) fn unmade(durability: Durability) -> Self {
         let options = Options::new()
             .shards(1)
             .segment_bytes_max(1 << 20)
+            .merge_fan_out(2)
             .durability(durability)
             .create_if_missing(true);
         let clock = Arc::new(ManualClock::default());
