@@ -124,7 +124,9 @@ impl Committer {
     /// Syncs everything that was published before the call; a shard that fails does not keep the others from it.
     pub(crate) fn flush(&self) -> Result<()> {
         let ends: Vec<u64> = self.lanes.iter().map(|lane| lane.shard.published()).collect();
-        self.lanes.iter().zip(ends).fold(Ok(()), |outcome, (lane, end)| outcome.and(lane.settle(end)))
+        let settled: Vec<Result<()>> =
+            self.lanes.iter().zip(ends).map(|(lane, end)| lane.settle(end)).collect();
+        settled.into_iter().collect()
     }
 
     /// Whether the record before `end` is durable; if not, the waker is woken when a commit or flush has ended.

@@ -64,10 +64,9 @@ pub(super) enum WorkersKind {
     /// Threads of its own.
     Threads,
     /// The caller that causes it, at once; nothing happens by time.
-    #[cfg_attr(not(test), allow(dead_code, reason = "tests alone do without threads"))]
     Caller,
     /// Whoever can't go on without it: background threads may be late for ever.
-    #[cfg_attr(not(test), allow(dead_code, reason = "tests alone do without threads"))]
+    #[cfg_attr(not(test), expect(dead_code, reason = "tests alone do without threads"))]
     Nobody,
 }
 
