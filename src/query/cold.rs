@@ -46,7 +46,9 @@ impl Watch {
                     segment.ask_for_offset(u64::from(place.ordinal));
                 }
             }
-            places.iter_mut().for_each(|place| look_up(view, place));
+            for place in places.iter_mut() {
+                look_up(view, place);
+            }
         } else {
             let slow = self.began.elapsed() > WALK_SLOW;
             // The page's last record is the oldest, or the one farthest from what was read last.

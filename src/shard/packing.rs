@@ -43,6 +43,12 @@ pub(crate) struct Packing {
     pub(crate) refused: Option<Error>,
 }
 
+/// What becomes one pack: packs, and segments behind them.
+struct Chosen {
+    packs: Vec<Arc<Pack>>,
+    segments: Vec<Arc<Segment>>,
+}
+
 /// Told how many bytes were handled; may wait, and ends the work by an error.
 pub(crate) type Pace<'p> = &'p mut dyn FnMut(u64) -> Result<()>;
 
@@ -50,20 +56,20 @@ impl Shard {
     /// Packs the oldest segments, as far as more sealed bytes are unpacked than the store was told to keep, and merges
     /// packs of about the same size.
     ///
-    /// `pace` is told how many bytes of leaves were handled; it may wait, and ends the work by an error.
-    pub(crate) fn pack_due(&self, pace: Pace<'_>) -> Result<()> {
+    /// `wait` is told how many bytes of leaves were handled; it may wait, and ends the work by an error.
+    pub(crate) fn pack_due(&self, wait: Pace<'_>) -> Result<()> {
         let Some(keep) = self.context.pack_after else { return Ok(()) };
-        let mut refused = self.packing.lock();
-        while let Some((packs, segments)) = self.due(keep) {
-            if let Some(error) = &refused.refused {
+        let mut packing = self.packing.lock();
+        while let Some(chosen) = self.due(keep) {
+            if let Some(error) = &packing.refused {
                 return Err(error.clone());
             }
-            pace(0)?;
-            let packed = self.pack_together(&mut refused.next, &packs, &segments, pace);
+            wait(0)?;
+            let packed = self.pack_together(&mut packing.next, &chosen, wait);
             packed.inspect_err(|error| {
                 // What is damaged stays so: trying it again after each seal would only cost.
                 if error.kind() == ErrorKind::Corruption {
-                    refused.refused = Some(error.clone());
+                    packing.refused = Some(error.clone());
                 }
             })?;
         }
@@ -71,7 +77,7 @@ impl Shard {
     }
 
     /// What is to be packed next, where `keep` bytes of sealed segments may stay as they are.
-    fn due(&self, keep: u64) -> Option<(Vec<Arc<Pack>>, Vec<Arc<Segment>>)> {
+    fn due(&self, keep: u64) -> Option<Chosen> {
         if self.is_closed() || self.poison().is_some() {
             return None;
         }
@@ -86,7 +92,7 @@ impl Shard {
                 unpacked -= segment.header().file_bytes;
                 more
             });
-            return Some((Vec::new(), chosen.collect()));
+            return Some(Chosen { packs: Vec::new(), segments: chosen.collect() });
         }
         let newest = view.packs.len().checked_sub(FAN_IN_MIN)?;
         let bytes = |pack: &Arc<Pack>| pack.header().leaf_bytes;
@@ -96,18 +102,18 @@ impl Shard {
                 let largest = packs.iter().map(bytes).max().unwrap_or_default();
                 largest <= all / 2 && all <= LEAF_BYTES_MAX
             })?;
-        Some((merged.to_vec(), Vec::new()))
+        Some(Chosen { packs: merged.to_vec(), segments: Vec::new() })
     }
 
     /// Packs everything that is sealed, into as few packs as can be. Says how many records were packed that were not.
-    pub(crate) fn pack_all(&self, pace: Pace<'_>) -> Result<u64> {
+    pub(crate) fn pack_all(&self, wait: Pace<'_>) -> Result<u64> {
         let mut packing = self.packing.lock();
         let before = self.packed_records();
-        while let Some((packs, segments)) = self.due(0) {
-            self.pack_together(&mut packing.next, &packs, &segments, pace)?;
+        while let Some(chosen) = self.due(0) {
+            self.pack_together(&mut packing.next, &chosen, wait)?;
         }
-        while let Some(packs) = self.mergeable() {
-            self.pack_together(&mut packing.next, &packs, &[], pace)?;
+        while let Some(chosen) = self.mergeable() {
+            self.pack_together(&mut packing.next, &chosen, wait)?;
         }
         Ok(self.packed_records() - before)
     }
@@ -117,7 +123,7 @@ impl Shard {
     }
 
     /// Neighbours that fit one pack.
-    fn mergeable(&self) -> Option<Vec<Arc<Pack>>> {
+    fn mergeable(&self) -> Option<Chosen> {
         let view = self.view();
         (0..view.packs.len()).find_map(|first| {
             let mut bytes = 0;
@@ -130,18 +136,13 @@ impl Shard {
                 })
                 .cloned()
                 .collect();
-            (chosen.len() > 1).then_some(chosen)
+            (chosen.len() > 1).then_some(Chosen { packs: chosen, segments: Vec::new() })
         })
     }
 
     /// Makes one pack of packs and of the segments behind them.
-    fn pack_together(
-        &self,
-        number: &mut u64,
-        packs: &[Arc<Pack>],
-        segments: &[Arc<Segment>],
-        pace: Pace<'_>,
-    ) -> Result<()> {
+    fn pack_together(&self, number: &mut u64, chosen: &Chosen, wait: Pace<'_>) -> Result<()> {
+        let Chosen { packs, segments } = chosen;
         let parts = packs.iter().flat_map(|pack| pack.parts().iter().copied());
         let parts: Vec<Part> = parts.chain(segments.iter().filter_map(|segment| part_of(segment))).collect();
         let (Some(first), Some(last)) = (parts.first().copied(), parts.last().copied()) else {
@@ -159,7 +160,7 @@ impl Shard {
         *number += 1;
         let path = pack_path(&self.dir, plan.number);
         let temporary = temporary_name(&path);
-        let written = self.write_pack(&plan, &temporary, packs, segments, pace);
+        let written = self.write_pack(&plan, &temporary, chosen, wait);
         let disk = &self.context.disk;
         let renamed = written
             .and_then(|()| disk.rename(&temporary, &path))
@@ -170,7 +171,7 @@ impl Shard {
         })?);
         #[cfg(test)]
         if has(Bug::PackedBeforeManifest) {
-            self.remove_packed(packs, segments);
+            self.remove_packed(chosen);
         }
         let covers = |segment: u64| (first.segment..=last.segment).contains(&segment);
         let entry =
@@ -186,7 +187,7 @@ impl Shard {
             view.packs.insert(place, Arc::clone(&pack));
             view.segments.retain(|segment| !covers(segment.header().segment));
         });
-        self.remove_packed(packs, segments);
+        self.remove_packed(chosen);
         Ok(())
     }
 
@@ -194,9 +195,8 @@ impl Shard {
         &self,
         plan: &Plan,
         temporary: &Path,
-        packs: &[Arc<Pack>],
-        segments: &[Arc<Segment>],
-        pace: Pace<'_>,
+        Chosen { packs, segments }: &Chosen,
+        wait: Pace<'_>,
     ) -> Result<()> {
         let key_of = |leaf: &[u8]| {
             let event = EventView::parse(leaf).map_err(|error| error.to_string())?;
@@ -210,13 +210,13 @@ impl Shard {
         for segment in segments {
             inputs.push(Input::of_segment(segment, &key_of)?);
         }
-        let mut turns = Turns { pace, bytes: 0 };
+        let mut turns = Turns { wait, bytes: 0 };
         let mut merge = Merge::new(inputs, &key_of);
         write(&self.context.disk, temporary, plan, &mut merge, &mut |bytes| turns.take(bytes))
     }
 
     /// Removes what a pack stands for. What can't be removed now, the next opening removes: a pack stands for it.
-    fn remove_packed(&self, packs: &[Arc<Pack>], segments: &[Arc<Segment>]) {
+    fn remove_packed(&self, Chosen { packs, segments }: &Chosen) {
         let packs = packs.iter().map(|pack| pack.path());
         for path in packs.chain(segments.iter().map(|segment| segment.path())) {
             let _ = self.context.disk.remove(path);
@@ -224,21 +224,21 @@ impl Shard {
     }
 
     /// Makes segments again of all that is packed. Says how many records.
-    pub(crate) fn unpack_all(&self, pace: Pace<'_>) -> Result<u64> {
+    pub(crate) fn unpack_all(&self, wait: Pace<'_>) -> Result<u64> {
         let _packing = self.packing.lock();
         let mut records = 0;
         // The newest first: what is packed lies before what is not.
         while let Some(pack) = self.view().packs.last().cloned() {
-            self.unpack(&pack, pace)?;
+            self.unpack(&pack, wait)?;
             records += pack.records();
         }
         Ok(records)
     }
 
-    fn unpack(&self, pack: &Arc<Pack>, pace: Pace<'_>) -> Result<()> {
+    fn unpack(&self, pack: &Arc<Pack>, wait: Pace<'_>) -> Result<()> {
         let disk = &self.context.disk;
         let names = temporary_names(pack, |segment| log_path(&self.dir, segment));
-        let mut turns = Turns { pace, bytes: 0 };
+        let mut turns = Turns { wait, bytes: 0 };
         let written = restore(disk, pack, &names, &mut |bytes| turns.take(bytes));
         let renamed = written.and_then(|()| {
             for (part, name) in pack.parts().iter().zip(&names) {
@@ -271,9 +271,9 @@ impl Shard {
     }
 }
 
-/// Tells the pace not more often than it must.
+/// Tells the wait not more often than it must.
 struct Turns<'p> {
-    pace: Pace<'p>,
+    wait: Pace<'p>,
     bytes: usize,
 }
 
@@ -283,7 +283,7 @@ impl Turns<'_> {
         if self.bytes < TURN_BYTES {
             return Ok(());
         }
-        (self.pace)(std::mem::take(&mut self.bytes) as u64)
+        (self.wait)(std::mem::take(&mut self.bytes) as u64)
     }
 }
 
@@ -332,18 +332,17 @@ pub(super) fn open_packed(
     sealed: &mut Sealed,
 ) -> Result<()> {
     let open = sealed.packs.last().filter(|pack| pack.header().number == listed.number);
-    let pack = match open {
-        Some(pack) => Arc::clone(pack),
-        None => {
-            let pack = open_listed_pack(context, dir, manifest, listed)?;
-            let first = sealed.packs.is_empty() && sealed.segments.is_empty();
-            if !sealed.segments.is_empty() || !first && pack.base() != sealed.end {
-                let message = format!("the pack begins at {} instead of {}", pack.base(), sealed.end);
-                return Err(Error::corruption(pack.path(), 0, message));
-            }
-            sealed.packs.push(Arc::clone(&pack));
-            pack
+    let pack = if let Some(pack) = open {
+        Arc::clone(pack)
+    } else {
+        let pack = open_listed_pack(context, dir, manifest, listed)?;
+        let first = sealed.packs.is_empty() && sealed.segments.is_empty();
+        if !sealed.segments.is_empty() || !first && pack.base() != sealed.end {
+            let message = format!("the pack begins at {} instead of {}", pack.base(), sealed.end);
+            return Err(Error::corruption(pack.path(), 0, message));
         }
+        sealed.packs.push(Arc::clone(&pack));
+        pack
     };
     let part = pack.parts().iter().find(|part| part.segment == entry.id);
     let part = part.ok_or_else(|| pack.damaged(0, "the pack is not the one that the manifest names"))?;

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use super::{Core, Store};
 use crate::error::Result;
 use crate::ids::{Epoch, ShardId};
-use crate::shard::view::Source;
+use crate::shard::view::{ShardView, Source};
 
 /// A store in numbers.
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
@@ -124,6 +124,17 @@ impl Stats {
     }
 }
 
+impl Stats {
+    fn count_packs(&mut self, view: &ShardView) {
+        for pack in &view.packs {
+            self.packs += 1;
+            self.packed_events += pack.records();
+            self.pack_bytes += pack.header().file_bytes;
+            self.segment_memory_bytes += pack.memory_bytes() as u64;
+        }
+    }
+}
+
 impl Core {
     fn stats(&self) -> Result<Stats> {
         self.check_open()?;
@@ -179,12 +190,7 @@ impl Core {
             stats.merged_bytes += shard.merged_bytes.load(Ordering::Relaxed);
             stats.merge_waiting_bytes += shard.merge_waiting_bytes(view);
             stats.rollover_waits += shard.rollover_waits.load(Ordering::Relaxed);
-            for pack in &view.packs {
-                stats.packs += 1;
-                stats.packed_events += pack.records();
-                stats.pack_bytes += pack.header().file_bytes;
-                stats.segment_memory_bytes += pack.memory_bytes() as u64;
-            }
+            stats.count_packs(view);
             for segment in &view.segments {
                 stats.segment_memory_bytes += segment.memory_bytes() as u64;
             }

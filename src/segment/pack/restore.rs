@@ -27,11 +27,11 @@ struct Making {
 
 /// Writes the segments of a pack under temporary names, sealed, durable and verified, in order. The caller renames them,
 /// and removes them after an error.
-pub(crate) fn restore(disk: &Arc<dyn Disk>, pack: &Pack, names: &[PathBuf], pace: Pace<'_>) -> Result<()> {
-    let mut making = begin(disk, pack, names, pace)?;
+pub(crate) fn restore(disk: &Arc<dyn Disk>, pack: &Pack, names: &[PathBuf], wait: Pace<'_>) -> Result<()> {
+    let mut making = begin(disk, pack, names, wait)?;
     let mut buffer = Vec::new();
     pack.verify(|leaf| {
-        pace(leaf.len())?;
+        wait(leaf.len())?;
         let (segment, ordinal) = place(&mut making, pack, leaf)?;
         let offset = u64::from(segment.offsets.get(ordinal).copied().unwrap_or_default());
         buffer.clear();
@@ -48,7 +48,7 @@ pub(crate) fn restore(disk: &Arc<dyn Disk>, pack: &Pack, names: &[PathBuf], pace
     }
     // What the files hold now, not what was meant to be written.
     pack.verify(|leaf| {
-        pace(leaf.len())?;
+        wait(leaf.len())?;
         let sequence = u64_at(leaf, 0).unwrap_or(u64::MAX);
         let segment = segments.iter().find(|segment| (segment.base()..segment.end()).contains(&sequence));
         let same = match segment {
@@ -61,7 +61,7 @@ pub(crate) fn restore(disk: &Arc<dyn Disk>, pack: &Pack, names: &[PathBuf], pace
 }
 
 /// Makes the files, and finds out where each record goes.
-fn begin(disk: &Arc<dyn Disk>, pack: &Pack, names: &[PathBuf], pace: Pace<'_>) -> Result<Vec<Making>> {
+fn begin(disk: &Arc<dyn Disk>, pack: &Pack, names: &[PathBuf], wait: Pace<'_>) -> Result<Vec<Making>> {
     let mut making = Vec::with_capacity(names.len());
     for (part, name) in pack.parts().iter().zip(names) {
         let header = Header {
@@ -78,7 +78,7 @@ fn begin(disk: &Arc<dyn Disk>, pack: &Pack, names: &[PathBuf], pace: Pace<'_>) -
         making.push(Making { part: *part, header, file, offsets });
     }
     pack.verify(|leaf| {
-        pace(leaf.len())?;
+        wait(leaf.len())?;
         let (segment, ordinal) = place(&mut making, pack, leaf)?;
         let length = u32::try_from(record::record_bytes(leaf.len())).unwrap_or(u32::MAX);
         if let Some(behind) = segment.offsets.get_mut(ordinal + 1) {

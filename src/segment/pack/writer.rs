@@ -43,7 +43,7 @@ pub(crate) fn write(
     temporary: &Path,
     plan: &Plan,
     merge: &mut Merge<'_>,
-    pace: Pace<'_>,
+    wait: Pace<'_>,
 ) -> Result<()> {
     let dictionary = train(&merge.samples()?);
     // What can't be made shorter grows by little; what is left over is given back below.
@@ -51,7 +51,7 @@ pub(crate) fn write(
     let file = disk.allocate(temporary, bytes_max)?;
     let mut writer = Writer::new(&*file, plan, merge, dictionary.as_deref())?;
     while merge.next(|key, sequence, leaf| {
-        pace(leaf.len())?;
+        wait(leaf.len())?;
         writer.push(key, sequence, leaf)
     })? {}
     let file_bytes = writer.finish(plan, dictionary.as_deref())?;
@@ -62,15 +62,15 @@ pub(crate) fn write(
     if has(Bug::PackUnverified) {
         return Ok(());
     }
-    verify(&Pack::open(&**disk, temporary)?, merge, pace)
+    verify(&Pack::open(&**disk, temporary)?, merge, wait)
 }
 
 /// Compares each record of a pack with what it was made of, and reads all of its index.
-fn verify(pack: &Pack, merge: &mut Merge<'_>, pace: Pace<'_>) -> Result<()> {
+fn verify(pack: &Pack, merge: &mut Merge<'_>, wait: Pace<'_>) -> Result<()> {
     merge.rewind()?;
     let mut seen = Seen::new(pack.records());
     pack.verify(|packed| {
-        pace(packed.len())?;
+        wait(packed.len())?;
         let mut compared = false;
         merge.next(|_, sequence, leaf| {
             compared = leaf == packed && seen.insert(sequence.wrapping_sub(pack.base()));
