@@ -204,6 +204,8 @@ def shard_manifest(directory, store_id, shard):
     segments = [dict(zip(names, file.take("QI4xQQ?", entry))) for entry in archive.vector(at + 32, 40)]
     names = ("epoch", "first_lost", "lost_end", "at")
     rollbacks = [dict(zip(names, file.take("I4xQQq", entry))) for entry in archive.vector(at + 40, 32)]
+    if version > 1 and archive.vector(at + 56, 32):
+        raise SystemExit(f"{file.path}: the store is packed, which this reader does not read: usertrail pack --undo")
     runs = [] if version == 1 else [file.take("3Q", entry) for entry in archive.vector(at + 48, 24)]
     return segments, rollbacks, runs
 
