@@ -196,8 +196,13 @@ impl Disk for RealDisk {
     }
 
     fn memory_bytes(&self) -> Option<u64> {
-        let system = rustix::system::sysinfo();
-        system.totalram.checked_mul(u64::from(system.mem_unit)).filter(|bytes| *bytes > 0)
+        #[cfg(target_os = "linux")]
+        {
+            let system = rustix::system::sysinfo();
+            system.totalram.checked_mul(u64::from(system.mem_unit)).filter(|bytes| *bytes > 0)
+        }
+        #[cfg(not(target_os = "linux"))]
+        None
     }
 
     fn used_bytes(&self, path: &Path) -> Result<u64> {

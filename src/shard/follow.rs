@@ -250,6 +250,7 @@ impl Shard {
     fn adopt(&self, opened: Opened) {
         let end = opened.view.end();
         self.users_total.store(opened.users_total, Ordering::Relaxed);
+        *self.manifest.lock() = opened.manifest;
         self.change_view(|view| *view = opened.view);
         self.follow_to(end);
     }
