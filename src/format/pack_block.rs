@@ -189,7 +189,9 @@ mod tests {
 
     fn block_of(leaves: &[Vec<u8>]) -> Vec<u8> {
         let mut builder = BlockBuilder::new();
-        leaves.iter().for_each(|leaf| builder.push(leaf));
+        for leaf in leaves {
+            builder.push(leaf);
+        }
         let mut block = Vec::new();
         builder.finish(&mut block);
         assert!(builder.is_empty());

@@ -158,7 +158,7 @@ mod tests {
         let pack = Arc::clone(&view.packs[0]);
         // The first block is somebody's; its middle is hit.
         let (block, _) = (0..5)
-            .map(|number| user(number))
+            .map(user)
             .find_map(|user| {
                 let key = store.0.core.key.fingerprint(user.as_str().as_bytes()).prefix();
                 let found = pack.block_of(key, 0).ok()?;
