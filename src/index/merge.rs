@@ -59,7 +59,7 @@ impl<'r> Merge<'r> {
     /// Learns what comes of merging these runs, the oldest first, into one with this scope.
     pub(crate) fn plan(runs: &'r [&'r Run], scope: RunScope, pace: &mut Pace<'_>) -> Result<Self> {
         if scope.records > RUN_RECORDS_MAX {
-            return Err(Error::new(ErrorKind::InvalidOption, "a run can't cover so many records"));
+            return Err(too_many());
         }
         let (dictionaries, codes) = unite(runs);
         let mut merge = Self { runs, scope, dictionaries, codes, users: 0, postings: 0, postings_bytes: 0 };
@@ -164,7 +164,8 @@ impl<'r> Merge<'r> {
         if postings.end() != header.postings.offset + header.postings.bytes
             || directory.end() != header.postings.offset
         {
-            return Err(contradiction());
+            let message = "two walks along index runs that are to be merged have found different things";
+            return Err(Error::new(ErrorKind::Corruption, message));
         }
         postings.pad_to(header.dictionaries.offset)?;
         postings.put(&archive)?;
@@ -191,8 +192,8 @@ impl<'r> Merge<'r> {
         let (mut length, mut first_index) = (0_usize, 0_usize);
         user.blocks(|block, times| {
             summaries.push(BlockSummary {
-                offset: u32::try_from(length).map_err(|_| contradiction())?,
-                first_index: u32::try_from(first_index).map_err(|_| contradiction())?,
+                offset: u32::try_from(length).map_err(|_| too_many())?,
+                first_index: u32::try_from(first_index).map_err(|_| too_many())?,
                 names: block.iter().fold(NameMask::NONE, |names, posting| names.with(posting.tags)),
                 mask: TagMask(block.iter().fold(0, |mask, posting| mask | posting.tags.mask().0)),
                 times,
@@ -201,9 +202,9 @@ impl<'r> Merge<'r> {
             first_index += block.len();
             Ok(())
         })?;
-        let table = u32::try_from(table_bytes(summaries.len())).map_err(|_| contradiction())?;
+        let table = u32::try_from(table_bytes(summaries.len())).map_err(|_| too_many())?;
         for mut summary in summaries {
-            summary.offset = summary.offset.checked_add(table).ok_or_else(contradiction)?;
+            summary.offset = summary.offset.checked_add(table).ok_or_else(too_many)?;
             scratch.clear();
             TableForm::Uneven.encode(&summary, scratch);
             postings.put(scratch)?;
@@ -225,8 +226,9 @@ impl<'r> Merge<'r> {
     ) -> Result<()> {
         let mut inputs = Vec::with_capacity(self.runs.len());
         for (run, codes) in self.runs.iter().zip(&self.codes) {
-            let shift = run.header().base.checked_sub(self.scope.base).ok_or_else(contradiction)?;
-            let shift = u32::try_from(shift).map_err(|_| contradiction())?;
+            let damaged = || contradiction(run);
+            let shift = run.header().base.checked_sub(self.scope.base).ok_or_else(damaged)?;
+            let shift = u32::try_from(shift).map_err(|_| damaged())?;
             inputs.push(Input::new(run, codes, shift)?);
         }
         let (mut seen, mut written) = (0, 0);
@@ -255,8 +257,14 @@ fn table_bytes(blocks: usize) -> u64 {
 }
 
 #[cold]
-fn contradiction() -> Error {
-    Error::new(ErrorKind::Corruption, "index runs that are to be merged contradict each other")
+fn too_many() -> Error {
+    Error::new(ErrorKind::InvalidOption, "a run can't cover so many records")
+}
+
+/// What a run says can't be true beside what those before it say.
+#[cold]
+fn contradiction(run: &Run) -> Error {
+    Error::corruption(run.path(), 0, "the index run contradicts those that it is to be merged with")
 }
 
 /// One input, and the user that comes next in it.
@@ -293,7 +301,7 @@ impl<'r> Input<'r> {
         }
         let user = self.run.user_at(self.index)?;
         if before.is_none_or(|before| before.fingerprint() >= user.fingerprint()) {
-            return Err(contradiction());
+            return Err(contradiction(self.run));
         }
         let header = self.run.header();
         self.bring_near(
@@ -338,11 +346,12 @@ impl<'u> User<'u> {
                 user.count_before = part.count_before();
             }
             if part.count_before() != user.count_before + u64::from(user.count) {
-                return Err(contradiction());
+                return Err(contradiction(input.run));
             }
             first = false;
-            user.count = user.count.checked_add(part.count()).ok_or_else(contradiction)?;
-            user.last_ordinal = part.last_ordinal().checked_add(input.shift).ok_or_else(contradiction)?;
+            user.count = user.count.checked_add(part.count()).ok_or_else(|| contradiction(input.run))?;
+            user.last_ordinal =
+                part.last_ordinal().checked_add(input.shift).ok_or_else(|| contradiction(input.run))?;
         }
         Ok(user)
     }
@@ -383,17 +392,17 @@ impl<'u> User<'u> {
 impl Input<'_> {
     /// The posting as the merged run has it.
     fn translate(&self, Posting { ordinal, tags }: Posting) -> Result<Posting> {
-        let ordinal = ordinal.checked_add(self.shift).ok_or_else(contradiction)?;
+        let ordinal = ordinal.checked_add(self.shift).ok_or_else(|| contradiction(self.run))?;
         let action = match tags.action() {
             own @ ACTION_CODE_OWN_FIRST..ACTION_CODE_OTHER => {
                 let place = usize::from(own - ACTION_CODE_OWN_FIRST);
-                *self.codes.actions.get(place).ok_or_else(contradiction)?
+                *self.codes.actions.get(place).ok_or_else(|| contradiction(self.run))?
             }
             other => other,
         };
         let service = match tags.service() {
             none_or_other @ (SERVICE_CODE_NONE | SERVICE_CODE_OTHER) => none_or_other,
-            own => *self.codes.services.get(usize::from(own) - 1).ok_or_else(contradiction)?,
+            own => *self.codes.services.get(usize::from(own) - 1).ok_or_else(|| contradiction(self.run))?,
         };
         Ok(Posting {
             ordinal,

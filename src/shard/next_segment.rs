@@ -5,9 +5,12 @@
 //! durable and the manifest lists it. No record in it is told to be durable before (`Shard::establish` is part of such a
 //! commit); a kill in between loses nothing, since opening looks for files behind the last that is listed.
 
+use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+
+use parking_lot::MutexGuard;
 
 use super::maintain::POPULATE_BYTES;
 use super::{Context, Shard};
@@ -29,14 +32,26 @@ use crate::segment::{Segment, map_file};
 pub(crate) struct Preparation {
     /// A thread makes it.
     making: bool,
-    ready: Option<Prepared>,
+    /// Oldest first: one, or two while segments are small.
+    ready: VecDeque<Prepared>,
+    /// The shard has rolled over since it was opened.
+    rolls: bool,
     /// The number that the file after it gets.
     next: u64,
 }
 
+/// A segment that is smaller may be full before the next file is there: it takes milliseconds to make one while directories
+/// are synced.
+const SMALL_BYTES: u64 = 16 << 20;
+
 impl Preparation {
+    fn wants_more(&self) -> bool {
+        let small = self.ready.back().is_some_and(|last| last.header.file_bytes < SMALL_BYTES);
+        self.ready.len() < if self.rolls && small { 2 } else { 1 }
+    }
+
     pub(crate) fn beginning_with(next: u64) -> Self {
-        Self { making: false, ready: None, next }
+        Self { making: false, ready: VecDeque::new(), rolls: false, next }
     }
 }
 
@@ -70,34 +85,30 @@ impl SegmentEntry {
 }
 
 impl Shard {
-    /// Makes the next segment's file, unless it is there or under way.
+    /// Makes the next segments' files, unless they are there or under way.
     pub(crate) fn prepare(&self) -> Result<()> {
-        let id = {
-            let mut preparation = self.preparation.lock();
-            if preparation.making || preparation.ready.is_some() {
-                return Ok(());
-            }
-            preparation.making = true;
-            preparation.next
-        };
-        let made = self.make_segment(id);
         let mut preparation = self.preparation.lock();
-        preparation.making = false;
-        let outcome = made.map(|prepared| {
+        while !preparation.making && preparation.wants_more() {
+            preparation.making = true;
+            let id = preparation.next;
+            let made = MutexGuard::unlocked(&mut preparation, || self.make_segment(id));
+            preparation.making = false;
+            self.preparation_done.notify_all();
+            let prepared = made?;
             let (header, file) = (prepared.header, Arc::clone(&prepared.file));
             self.unlisted.lock().push(Unlisted { header, file, durable: false });
             preparation.next += 1;
-            preparation.ready = Some(prepared);
-        });
-        self.preparation_done.notify_all();
-        outcome
+            preparation.ready.push_back(prepared);
+        }
+        Ok(())
     }
 
     /// The next segment's file: waits for it if it is under way, makes it if it isn't.
     pub(crate) fn take_prepared(&self) -> Result<Prepared> {
         let mut preparation = self.preparation.lock();
         loop {
-            if let Some(prepared) = preparation.ready.take() {
+            preparation.rolls = true;
+            if let Some(prepared) = preparation.ready.pop_front() {
                 return Ok(prepared);
             }
             self.rollover_waits.fetch_add(1, Ordering::Relaxed);
@@ -118,7 +129,7 @@ impl Shard {
     /// Whether a rollover would find the next segment's file.
     #[cfg(feature = "async")]
     pub(crate) fn next_segment_is_ready(&self) -> bool {
-        self.preparation.lock().ready.is_some() && self.frozen.lock().len() < super::FROZEN_MAX
+        !self.preparation.lock().ready.is_empty() && self.frozen.lock().len() < super::FROZEN_MAX
     }
 
     /// Allocates and populates a new segment's file; nothing of it is synced.

@@ -1,8 +1,8 @@
 //! Back-pressure: slows a shard's writers, more and more, when the disk can't keep up with them.
 //!
-//! Owns the arithmetic alone: how long a writer waits for the bytes it adds. From half of the bound on, writers may add bytes
-//! at the rate at which syncs were seen to take them, times (1 - f) / f, where f is how far the unsynced bytes are from the
-//! half (0) to the bound (1). So where the disk is steady the shard settles in the middle, each append a little slower, and
+//! Owns the arithmetic alone: how long a writer waits for the bytes it adds. From three quarters of the bound on, writers may add
+//! bytes at the rate at which syncs were seen to take them, times (1 - f) / f, where f is how far the unsynced bytes are from
+//! there (0) to the bound (1). So where the disk is steady the shard settles in the middle, each append a little slower, and
 //! no writer stands still for as long as a sync takes. Waits are gathered until they are worth a sleep.
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -37,13 +37,13 @@ impl Pace {
     /// How long the writer should sleep that finds `unsynced` bytes of at most `bound`, `written` having been written in all.
     pub(crate) fn wait(&self, written: u64, unsynced: u64, bound: u64) -> Option<Duration> {
         let added = written.saturating_sub(self.reckoned.swap(written, Ordering::Relaxed));
-        let half = bound / 2;
+        let begin = bound / 4 * 3;
         let rate = self.sync_rate.load(Ordering::Relaxed);
-        if unsynced <= half || rate == 0 {
+        if unsynced <= begin || rate == 0 {
             return None;
         }
         // In 1/1024: f, and 1 - f at least one of them.
-        let full = ((unsynced - half).min(half).saturating_mul(1024) / half.max(1)).clamp(1, 1023);
+        let full = ((unsynced - begin).saturating_mul(1024) / (bound - begin).max(1)).clamp(1, 1023);
         let allowed = (rate / full).saturating_mul(1024 - full).max(1);
         // What was written long before, unhurried, is not owed for.
         let nanos = added.min(1 << 20).saturating_mul(1_000_000_000) / allowed;
@@ -72,8 +72,8 @@ mod tests {
 
     #[test]
     fn writers_wait_the_longer_the_more_is_unsynced() {
-        assert!(waited(BOUND / 2) == 0.0, "up to the half nobody waits");
-        let [little, middle, much] = [9, 12, 15].map(|sixteenth| waited(BOUND / 16 * sixteenth));
+        assert!(waited(BOUND / 4 * 3) == 0.0, "so far nobody waits");
+        let [little, middle, much] = [25, 28, 31].map(|part| waited(BOUND / 32 * part));
         assert!((0.05..0.2).contains(&little), "{little}");
         assert!((0.55..0.7).contains(&middle), "in the middle, as long as the disk needs: {middle}");
         assert!((4.0..5.0).contains(&much), "{much}");

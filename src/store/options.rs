@@ -157,7 +157,7 @@ impl Options {
 
     /// How many bytes may wait for a sync, at every durability; each shard gets an equal part. Default 2 GiB.
     ///
-    /// From half of it on, writers are slowed to what the disk takes, smoothly; at the bound they wait for a sync.
+    /// From three quarters of it on, writers are slowed to what the disk takes, smoothly; at the bound they wait for a sync.
     #[must_use]
     pub fn unsynced_bytes_max(mut self, bytes: u64) -> Self {
         self.unsynced_bytes_max = bytes;

@@ -54,7 +54,7 @@ fn files(dir: &Path) -> BTreeMap<String, PathBuf> {
 }
 
 fn merged_runs(dir: &Path) -> Vec<(String, PathBuf)> {
-    let merged = |name: &str| name.ends_with(".run") && name.contains('-');
+    let merged = |name: &str| name.strip_suffix(".run").is_some_and(|name| name.contains('-'));
     files(dir).into_iter().filter(|(name, _)| merged(name)).collect()
 }
 
@@ -85,7 +85,7 @@ fn a_store_answers_the_same_with_merged_runs() {
     let expected = answers(&store);
     store.close().unwrap();
     // What is there is what the manifest names: nothing merged is left.
-    let runs = files(&dir).keys().filter(|name| name.ends_with(".run")).count();
+    let runs = files(&dir).keys().filter(|name| name.strip_suffix(".run").is_some()).count();
     for options in [options(), plain, Options::new().read_only(true)] {
         let store = options.open(&dir).unwrap();
         assert_eq!(store.stats().unwrap().runs, runs as u64);

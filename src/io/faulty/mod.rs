@@ -543,9 +543,13 @@ impl DiskFile for FaultyFile {
     }
 
     fn write_all_at(&self, offset: u64, bytes: &[u8]) -> Result<()> {
-        self.disk.change(Kind::Write, "write", &self.path, |_, happens| {
+        self.disk.change(Kind::Write, "write", &self.path, |state, happens| {
             let length = if happens == Happens::Half { bytes.len() / 2 } else { bytes.len() };
-            if self.memory.copy_in(usize::try_from(offset).unwrap(), &bytes[..length]) {
+            let at = usize::try_from(offset).unwrap();
+            if self.memory.copy_in(at, &bytes[..length]) {
+                if let Some(inode) = state.inodes.get_mut(&self.number) {
+                    inode.wrote(at..at + length);
+                }
                 return Ok(());
             }
             Err(Error::io(

@@ -74,6 +74,16 @@ impl Inode {
         bytes
     }
 
+    /// A write makes its pages dirty, also where it wrote what was there.
+    pub(super) fn wrote(&mut self, range: std::ops::Range<usize>) {
+        let current = self.current();
+        for page in pages(self.bytes).filter(|page| page.start < range.end && range.start < page.end) {
+            if current[page.clone()] == self.clean[page.clone()] {
+                self.clean[page.start] ^= 1;
+            }
+        }
+    }
+
     /// Writes dirty pages back; with `lost`, they are marked clean and nothing is written.
     pub(super) fn sync(&mut self, lost: bool) {
         let current = self.current();
