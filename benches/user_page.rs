@@ -7,7 +7,7 @@ mod common;
 
 use std::time::Duration;
 
-use common::{Outcome, SHARDS, directory, read_five_fields, settled};
+use common::{Outcome, SHARDS, directory, read_page, settled};
 use criterion::{Criterion, Throughput};
 use usertrail::workload::{Pool, Workload, WorkloadConfig};
 use usertrail::{Category, Durability, Level, Options, Store, UserId, UserLogQuery};
@@ -91,7 +91,7 @@ fn bench<'s>(
     users: &[UserId<'static>],
     refine: impl Fn(UserLogQuery<'s>) -> UserLogQuery<'s>,
 ) -> Outcome<()> {
-    let ask = |user: &UserId<'_>| read_five_fields(&refine(store.user_log(user)).page()?);
+    let ask = |user: &UserId<'_>| read_page(&refine(store.user_log(user)).page()?);
     // Also the warm-up: it touches every record once.
     let events = users.iter().map(ask).sum::<Outcome<usize>>()?;
     let mut failure = None;

@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use super::bench::{BenchArgs, BenchChildArgs};
 use super::values::{self, Several};
 use crate::{Action, Category, Durability, Level, Options, Order, Service, Status, Timestamp};
 
 const EXIT_CODES: &str = "\
 Exit codes:
   0  fine (also where whoever read the output has closed the pipe)
-  1  an error, told on standard error
+  1  an error, told on standard error; or, with bench --check, a figure beyond its bound
   2  the command line is wrong
   3  some of the input was rejected; the rest is stored
   4  the store is damaged; file and offset are told
@@ -48,6 +49,11 @@ pub(super) enum Command {
     Pack(PackArgs),
     /// Make a store, fill it with a realistic stream, and show what it can do.
     Quickstart(QuickstartArgs),
+    /// Run the standard workload and print what this machine does.
+    Bench(BenchArgs),
+    /// What a bench starts as a process of its own.
+    #[command(hide = true)]
+    BenchChild(BenchChildArgs),
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -58,6 +64,16 @@ pub(super) enum DurabilityArg {
     Interval,
     /// Acknowledged when on stable storage: survives a power cut.
     Durable,
+}
+
+impl From<DurabilityArg> for Durability {
+    fn from(durability: DurabilityArg) -> Self {
+        match durability {
+            DurabilityArg::Buffered => Self::Buffered,
+            DurabilityArg::Interval => Self::Interval(Duration::from_millis(100)),
+            DurabilityArg::Durable => Self::Durable,
+        }
+    }
 }
 
 /// What a new store is like.
@@ -91,11 +107,7 @@ impl NewStoreArgs {
         }
         match self.durability {
             None => options,
-            Some(DurabilityArg::Buffered) => options.durability(Durability::Buffered),
-            Some(DurabilityArg::Interval) => {
-                options.durability(Durability::Interval(Duration::from_millis(100)))
-            }
-            Some(DurabilityArg::Durable) => options.durability(Durability::Durable),
+            Some(durability) => options.durability(durability.into()),
         }
     }
 }

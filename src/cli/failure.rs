@@ -15,6 +15,8 @@ pub(super) enum Exit {
     Rejected,
     /// The store is damaged; what was found is told already.
     Damaged,
+    /// A figure misses its bound; the table says which.
+    Missed,
 }
 
 /// Why a command could not go on.
@@ -62,6 +64,7 @@ const DAMAGED: u8 = 4;
 pub(super) fn report(outcome: Result<Exit, Failure>) -> ExitCode {
     let failure = match outcome {
         Ok(Exit::Fine) | Err(Failure::ClosedPipe) => return ExitCode::SUCCESS,
+        Ok(Exit::Missed) => return ERROR.into(),
         Ok(Exit::Rejected) => return REJECTED.into(),
         Ok(Exit::Damaged) => return DAMAGED.into(),
         Err(failure) => failure,

@@ -6,7 +6,7 @@
 //! | exit code | meaning |
 //! |---|---|
 //! | 0 | fine; also where whoever read the output has closed the pipe |
-//! | 1 | an error, told on standard error in one line |
+//! | 1 | an error, told on standard error in one line; or a figure of `bench --check` that misses its bound |
 //! | 2 | the command line itself is wrong |
 //! | 3 | some of the input was rejected; the rest is stored |
 //! | 4 | the store is damaged; the message names file and offset |
@@ -14,6 +14,7 @@
 //! Data goes to standard output, everything else to standard error.
 
 mod args;
+mod bench;
 mod failure;
 mod ingest;
 mod init;
@@ -55,6 +56,8 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Inspect(args) => inspect::run(&args),
         Command::Pack(args) => pack::run(&args),
         Command::Quickstart(args) => quickstart::run(&args, &program),
+        Command::Bench(args) => bench::run(&args),
+        Command::BenchChild(args) => bench::run_child(&args),
     };
     failure::report(outcome)
 }

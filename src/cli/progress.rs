@@ -6,6 +6,9 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::text::grouped;
 
+/// How often a phase shows that it still runs.
+const TICK: Duration = Duration::from_millis(250);
+
 /// A bar on standard error with rate and time left, where that is a terminal.
 pub(super) struct Progress {
     bar: ProgressBar,
@@ -25,6 +28,21 @@ impl Progress {
             bar.set_style(style);
         }
         Self { bar, begun: Instant::now() }
+    }
+
+    /// One of several that come after each other, with what it is.
+    pub(super) fn phase(name: &str, length: Option<u64>) -> Self {
+        let progress = Self::new(length);
+        let template = match length {
+            Some(_) => "{prefix}  {bar:30} {percent:>3}%  {msg}  {eta} left",
+            None => "{prefix}  {spinner} {elapsed}",
+        };
+        if let Ok(style) = ProgressStyle::with_template(template) {
+            progress.bar.set_style(style);
+        }
+        progress.bar.set_prefix(name.to_owned());
+        progress.bar.enable_steady_tick(TICK);
+        progress
     }
 
     /// How far it is, and how many events that is.

@@ -26,7 +26,7 @@ pub(super) fn run(args: &QuickstartArgs, program: &OsStr) -> Result<Exit, Failur
     // Dropped last, and also where the output is closed half way.
     let temporary = match &args.data {
         Some(_) => None,
-        None => Some(TemporaryDir::new(args.keep)?),
+        None => Some(TemporaryDir::new("quickstart", None, args.keep)?),
     };
     let dir = match (&args.data, &temporary) {
         (Some(dir), _) => dir.as_path(),

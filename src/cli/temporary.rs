@@ -18,13 +18,13 @@ pub(super) struct TemporaryDir {
 }
 
 impl TemporaryDir {
-    /// A new directory of its owner's alone, where the system keeps temporary ones.
-    pub(super) fn new(keep: bool) -> Result<Self, Failure> {
-        let parent = std::env::temp_dir();
+    /// A new directory of its owner's alone, for this command: in `parent`, else where the system keeps temporary ones.
+    pub(super) fn new(command: &str, parent: Option<&Path>, keep: bool) -> Result<Self, Failure> {
+        let parent = parent.map_or_else(std::env::temp_dir, Path::to_owned);
         for _ in 0..ATTEMPTS {
             // Keyed anew by the system each time.
             let number = RandomState::new().build_hasher().finish();
-            let path = parent.join(format!("usertrail-quickstart-{number:016x}"));
+            let path = parent.join(format!("usertrail-{command}-{number:016x}"));
             match DirBuilder::new().mode(0o700).create(&path) {
                 Ok(()) => return Ok(Self { path, keep }),
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}

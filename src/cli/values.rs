@@ -23,6 +23,27 @@ pub(super) fn segment_size(text: &str) -> Result<u64, String> {
     if (1 << 20..=1 << 30).contains(&bytes) { Ok(bytes) } else { Err(SEGMENT_RULE.to_owned()) }
 }
 
+const COUNT_RULE: &str = "must be a whole number from 1 on, such as 200000, 200_000, 200k or 10M";
+
+/// A count from 1 on: a number with `k` or `M` behind it, or nothing.
+pub(super) fn count(text: &str) -> Result<u64, String> {
+    let digits = text.trim_end_matches(['k', 'K', 'm', 'M']);
+    let unit = match &text[digits.len()..] {
+        "" => 1,
+        "k" | "K" => 1_000,
+        "m" | "M" => 1_000_000,
+        _ => return Err(COUNT_RULE.to_owned()),
+    };
+    let plain = digits.replace('_', "");
+    let number = plain.bytes().all(|byte| byte.is_ascii_digit()).then(|| plain.parse::<u64>().ok()).flatten();
+    number.and_then(|number| number.checked_mul(unit)).filter(|&n| n > 0).ok_or_else(|| COUNT_RULE.to_owned())
+}
+
+/// As [`count`], and less than 2^32.
+pub(super) fn count_32(text: &str) -> Result<u32, String> {
+    u32::try_from(count(text)?).map_err(|_| "must be less than 4294967296".to_owned())
+}
+
 pub(super) fn shards(text: &str) -> Result<u16, String> {
     match text.parse::<u16>() {
         Ok(shards) if shards.is_power_of_two() && shards <= 1 << 14 => Ok(shards),
@@ -106,6 +127,17 @@ mod tests {
         {
             assert_eq!(segment_size(text), Err(SEGMENT_RULE.to_owned()), "{text}");
         }
+    }
+
+    #[test]
+    fn counts_have_units_or_none() {
+        for (text, number) in [("1", 1), ("200_000", 200_000), ("200k", 200_000), ("10M", 10_000_000)] {
+            assert_eq!(count(text), Ok(number), "{text}");
+        }
+        for text in ["", "0", "0k", "-1", "+1", "1.5M", "1kk", "1G", "k", "_", "18446744073709551615k"] {
+            assert_eq!(count(text), Err(COUNT_RULE.to_owned()), "{text}");
+        }
+        assert_eq!((count_32("4294967295").is_ok(), count_32("4294967296").is_ok()), (true, false));
     }
 
     #[test]

@@ -1,6 +1,7 @@
-//! A seeded generator of realistic events, and a story to look at: what benches, tests and `quickstart` share.
+//! A seeded generator of realistic events, a story to look at, and how both are measured: what benches, tests and
+//! `quickstart` share.
 //!
-//! Owns the background traffic ([`Workload`]) and the story ([`Scenario`]). Must not know the store.
+//! Owns the background traffic ([`Workload`]), the story ([`Scenario`]), and [`measure`]. Must not know the store.
 //!
 //! The same seed and configuration give the same events on every platform and in every version, so that figures
 //! can be compared. A test holds the digest of the standard mix.
@@ -13,6 +14,7 @@ mod facts;
 mod generator;
 mod ident;
 mod kinds;
+pub mod measure;
 mod mix;
 mod own;
 mod people;

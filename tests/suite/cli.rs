@@ -2,6 +2,8 @@
 //!
 //! Must not know the store's insides beyond the names of its files.
 
+#[path = "cli/bench.rs"]
+mod bench;
 #[path = "cli/crash.rs"]
 mod crash;
 #[path = "cli/disk.rs"]

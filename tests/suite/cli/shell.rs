@@ -10,7 +10,7 @@ use super::support::{BINARY, Place, command, content, feed, finish, login, run};
 fn help_and_version_are_data() {
     let version = run(["--version"]).ends_with(0);
     assert_eq!(version.stdout, format!("usertrail {}\n", env!("CARGO_PKG_VERSION")));
-    for command in ["init", "ingest", "list", "stats", "inspect", "quickstart"] {
+    for command in ["init", "ingest", "list", "stats", "inspect", "quickstart", "bench"] {
         let help = run([command, "--help"]).ends_with(0);
         assert!(help.stdout.contains("Examples:") && help.stderr.is_empty(), "{help:?}");
     }

@@ -1,0 +1,86 @@
+//! usertrail itself, by its public API, as the others are used by theirs.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use usertrail::{Durability, NewEvent, Options, Store};
+
+use crate::engine::{Body, Engine, Fields, Kind, LIMIT, Outcome, Question, Sync};
+use crate::reads_by_visit;
+
+pub const KIND: Kind = Kind {
+    name: "usertrail",
+    settings: "4 shards, segments of 64 MiB; Buffered, or Durable; batches by append_batch; pages lend events in place",
+    with,
+};
+
+struct Trail(Store);
+
+fn with(dir: &Path, sync: Sync, body: Body<'_>) -> Outcome<()> {
+    let durability = match sync {
+        Sync::Buffered => Durability::Buffered,
+        Sync::Durable => Durability::Durable,
+    };
+    // The directory is there already, and empty when the store is new.
+    let store = Options::new().shards(4).durability(durability).create_if_missing(true).open(dir)?;
+    let trail = Trail(store);
+    body(&trail)?;
+    trail.0.close()?;
+    Ok(())
+}
+
+impl Trail {
+    fn visit(&self, question: Question<'_>, mut visit: impl FnMut(Fields<'_>)) -> Outcome<usize> {
+        let mut query = self.0.user_log(question.user).limit(LIMIT);
+        if let Some((category, level)) = question.filter {
+            query = query.category(category).level(level);
+        }
+        let page = query.page()?;
+        for event in page.iter() {
+            let event = event?;
+            visit(Fields {
+                user: event.user_id()?.unwrap_or_default(),
+                action: event.action()?,
+                address: event.ip_address()?,
+                agent: event.user_agent()?,
+                occurred_at: event.occurred_at().as_micros(),
+            });
+        }
+        Ok(page.len())
+    }
+}
+
+impl Engine for Trail {
+    fn append(&self, _first: u64, events: &[NewEvent<'static>]) -> Outcome<()> {
+        if let [event] = events {
+            self.0.append(event)?;
+        } else {
+            self.0.append_batch(events).map_err(usertrail::Error::from)?;
+        }
+        Ok(())
+    }
+
+    fn groups_commits(&self) -> bool {
+        true
+    }
+
+    reads_by_visit!();
+
+    fn bytes_ahead(&self) -> Outcome<u64> {
+        Ok(self.0.stats()?.bytes_ahead)
+    }
+
+    fn settle(&self) -> Outcome<()> {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        loop {
+            let stats = self.0.stats()?;
+            if stats.segments - stats.runs <= u64::from(stats.shards) {
+                return Ok(());
+            }
+            if Instant::now() > deadline {
+                return Err("segments are still not sealed after a minute".into());
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
