@@ -56,7 +56,7 @@ fn files_made(stats: &Stats) -> (u64, u64) {
 pub fn settled(store: &Store) -> Outcome<Stats> {
     for _ in 0..6_000 {
         let stats = store.stats()?;
-        if stats.segments - stats.runs <= u64::from(stats.shards) {
+        if stats.unsealed_segments <= u64::from(stats.shards) {
             return Ok(stats);
         }
         std::thread::sleep(std::time::Duration::from_millis(10));

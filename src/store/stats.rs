@@ -20,6 +20,8 @@ pub struct Stats {
     pub shards: u16,
     /// Segments, sealed and active, that are not packed.
     pub segments: u64,
+    /// How many of them are not sealed: the active one of each shard, and those that wait to be sealed.
+    pub unsealed_segments: u64,
     /// Packs: what old segments were made into.
     pub packs: u64,
     /// Events in them.
@@ -125,7 +127,9 @@ impl Stats {
 }
 
 impl Stats {
-    fn count_packs(&mut self, view: &ShardView) {
+    fn count_files(&mut self, view: &ShardView) {
+        self.segments += view.segments.len() as u64;
+        self.unsealed_segments += view.segments.iter().filter(|segment| !segment.is_sealed()).count() as u64;
         for pack in &view.packs {
             self.packs += 1;
             self.packed_events += pack.records();
@@ -143,6 +147,7 @@ impl Core {
             users: 0,
             shards: self.manifest.shards,
             segments: 0,
+            unsealed_segments: 0,
             packs: 0,
             packed_events: 0,
             pack_bytes: 0,
@@ -183,14 +188,13 @@ impl Core {
             });
             stats.events += events;
             stats.users += users;
-            stats.segments += view.segments.len() as u64;
             stats.bytes_ahead += shard.bytes_ahead(view);
             stats.unsynced_bytes += shard.unsynced_bytes();
             stats.merges += shard.merges.load(Ordering::Relaxed);
             stats.merged_bytes += shard.merged_bytes.load(Ordering::Relaxed);
             stats.merge_waiting_bytes += shard.merge_waiting_bytes(view);
             stats.rollover_waits += shard.rollover_waits.load(Ordering::Relaxed);
-            stats.count_packs(view);
+            stats.count_files(view);
             for segment in &view.segments {
                 stats.segment_memory_bytes += segment.memory_bytes() as u64;
             }

@@ -74,7 +74,7 @@ impl Engine for Trail {
         let deadline = Instant::now() + Duration::from_secs(60);
         loop {
             let stats = self.0.stats()?;
-            if stats.segments - stats.runs <= u64::from(stats.shards) {
+            if stats.unsealed_segments <= u64::from(stats.shards) {
                 return Ok(());
             }
             if Instant::now() > deadline {

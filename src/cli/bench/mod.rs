@@ -148,7 +148,7 @@ fn settled(store: &Store) -> Result<Stats, Failure> {
     let deadline = Instant::now() + SETTLE_MAX;
     loop {
         let stats = store.stats()?;
-        if stats.segments - stats.runs <= u64::from(stats.shards) {
+        if stats.unsealed_segments <= u64::from(stats.shards) {
             return Ok(stats);
         }
         if Instant::now() > deadline {
