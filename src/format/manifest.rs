@@ -59,6 +59,8 @@ pub(crate) struct ShardManifest {
     pub(crate) runs: Vec<RunEntry>,
     /// Packs, oldest first; they don't overlap.
     pub(crate) packs: Vec<PackEntry>,
+    /// Segments that recovery has closed: their last records are in the segment behind them.
+    pub(crate) closed: Vec<ClosedEntry>,
 }
 
 /// A shard's manifest as version 1 wrote it.
@@ -74,8 +76,8 @@ struct ShardManifestV1 {
 impl From<ShardManifestV1> for ShardManifest {
     fn from(old: ShardManifestV1) -> Self {
         let ShardManifestV1 { store_id, shard, next_segment, segments, rollbacks } = old;
-        let (runs, packs) = (Vec::new(), Vec::new());
-        Self { store_id, shard, next_segment, segments, rollbacks, runs, packs }
+        let (runs, packs, closed) = (Vec::new(), Vec::new(), Vec::new());
+        Self { store_id, shard, next_segment, segments, rollbacks, runs, packs, closed }
     }
 }
 
@@ -99,6 +101,17 @@ pub(crate) struct RunEntry {
     pub(crate) last: u64,
     /// The salt in its header, made from those of the segments: a file put in its place is told from it by this.
     pub(crate) salt: u64,
+}
+
+/// A segment that recovery has closed. What lies behind its end in the file are no records any more.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
+pub(crate) struct ClosedEntry {
+    /// The segment's id.
+    pub(crate) segment: u64,
+    /// One past its last sequence.
+    pub(crate) end: u64,
+    /// Up to this offset readers of the writer before may have been lent bytes: they stay as they are.
+    pub(crate) used_to: u64,
 }
 
 /// A pack in place of several segments.
@@ -155,6 +168,11 @@ impl ShardManifest {
     /// The pack that stands for a segment, if one does.
     pub(crate) fn pack_of(&self, segment: u64) -> Option<&PackEntry> {
         self.packs.iter().find(|pack| (pack.first..=pack.last).contains(&segment))
+    }
+
+    /// How recovery has closed a segment, if it has.
+    pub(crate) fn closed(&self, segment: u64) -> Option<ClosedEntry> {
+        self.closed.iter().copied().find(|closed| closed.segment == segment)
     }
 
     /// The current recovery epoch.
@@ -216,6 +234,7 @@ mod tests {
             rollbacks: vec![Rollback { epoch: 1, first_lost: 10, lost_end: 12, at_micros: 3 }],
             runs: vec![RunEntry { first: 0, last: 7, salt: 9 }],
             packs: vec![PackEntry { first: 0, last: 3, number: 6, salt: 8 }],
+            closed: vec![ClosedEntry { segment: 1, end: 10, used_to: 9000 }],
         }
     }
 
@@ -250,7 +269,7 @@ mod tests {
     fn version_1_is_read_and_a_newer_one_refused() {
         let old = in_version_1(&shard());
         assert_eq!(old[8], 1);
-        let expected = ShardManifest { runs: Vec::new(), packs: Vec::new(), ..shard() };
+        let expected = ShardManifest { runs: Vec::new(), packs: Vec::new(), closed: Vec::new(), ..shard() };
         assert_eq!(ShardManifest::decode(&old), Ok(expected));
         let (mut store_bytes, mut shard_bytes) = (store().encode().unwrap(), shard().encode().unwrap());
         // As a program would see it that knows version 1 alone.

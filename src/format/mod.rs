@@ -9,6 +9,7 @@ use std::path::Path;
 use crate::error::{Error, ErrorKind};
 
 pub(crate) mod bytes;
+pub(crate) mod checkpoint;
 pub(crate) mod compression;
 pub(crate) mod cursor;
 pub(crate) mod event_id;

@@ -19,6 +19,8 @@ pub(crate) enum Bug {
     SyncErrorForgotten,
     /// What lies below the durable floor may be cut off.
     FloorIgnored,
+    /// An index checkpoint covers records that are not durable yet.
+    CheckpointAhead,
     /// Runs are removed before the manifest names the one that they were merged into.
     MergedTooSoonRemoved,
     /// A merged run is not synced.

@@ -14,7 +14,7 @@
 use rkyv::rancor;
 
 use super::bytes::{i64_at, u16_at, u32_at, u64_at};
-use super::record::Salt;
+use super::record::{Salt, record_bytes};
 use super::{FORMAT_VERSION, FormatError, FormatResult};
 
 /// Where the records begin.
@@ -29,6 +29,9 @@ pub(crate) const SLOT_OFFSETS: [u64; 2] = [512, 1024];
 pub(crate) const TRAILER_BYTES: usize = 64;
 /// What is kept free for footer, alignment and trailer, besides the sidecar.
 pub(crate) const FOOTER_RESERVE: u64 = 512;
+
+/// The shortest record: an envelope and a leaf of no fields.
+const RECORD_BYTES_MIN: u64 = record_bytes(96) as u64;
 
 const HEADER_MAGIC: [u8; 8] = *b"UTSEG\0\0\0";
 const TRAILER_MAGIC: [u8; 8] = *b"UTSEALED";
@@ -52,6 +55,11 @@ pub(crate) struct Header {
 }
 
 impl Header {
+    /// The most records that fit the segment.
+    pub(crate) fn records_max(&self) -> usize {
+        usize::try_from(self.file_bytes / RECORD_BYTES_MIN).unwrap_or(usize::MAX)
+    }
+
     pub(crate) fn encode(&self) -> [u8; HEADER_BYTES] {
         let mut bytes = [0; HEADER_BYTES];
         bytes[..8].copy_from_slice(&HEADER_MAGIC);

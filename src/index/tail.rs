@@ -7,6 +7,7 @@
 //!
 //! Memory: 24 bytes a slot, 24 to 48 in the map, and blocks that grow by half, so that few words stay empty.
 
+mod checkpoint;
 mod user;
 
 use std::hash::{BuildHasherDefault, Hasher};
@@ -33,6 +34,9 @@ const TIMED_FROM: usize = 5;
 /// Words of a slot: count before, count and newest block, first posting.
 const SLOT_WORDS: usize = 3;
 const NO_BLOCK: u32 = u32::MAX;
+/// Parts of the map of users, each with a lock. Whoever lists all users holds one at a time, and an append of a new user
+/// waits for it: so many that this is some microseconds.
+const MAP_SHARDS: usize = 32;
 /// Small enough that two of them, in which the bounds of a time range lie, and the postings that have no times of their
 /// own are no more records than two full blocks of a run: what a time range may touch in vain.
 const FULL_BLOCK: u32 = 108;
@@ -134,9 +138,15 @@ pub(crate) struct Slot(u32);
 impl TailIndex {
     /// For a segment whose first record has the sequence `base`, with at most `records_max` records.
     pub(crate) fn new(base: u64, records_max: usize) -> Self {
+        Self::with_users(base, records_max, 0)
+    }
+
+    /// The same with room for this many users.
+    fn with_users(base: u64, records_max: usize, users: usize) -> Self {
+        let hasher = BuildHasherDefault::default();
         Self {
             base,
-            users: DashMap::with_hasher_and_shard_amount(BuildHasherDefault::default(), 4),
+            users: DashMap::with_capacity_and_hasher_and_shard_amount(users, hasher, MAP_SHARDS),
             slots: Chunked::new(records_max.saturating_mul(SLOT_WORDS)),
             // Blocks grow by half and carry up to three words of head: never more than 2.5 words a posting.
             blocks: Chunked::new(records_max.saturating_mul(5) / 2 + BLOCK_POSTINGS_MAX),
@@ -269,7 +279,11 @@ impl TailIndex {
 
     /// A user's postings whose ordinal is below `published`, or `None` without any.
     pub(crate) fn user(&self, user: Fingerprint, published: u64) -> Option<TailUser<'_>> {
-        let slot = self.slot(user)?;
+        self.published(self.slot(user)?, published)
+    }
+
+    /// A slot's postings whose ordinal is below `published`.
+    fn published(&self, slot: Slot, published: u64) -> Option<TailUser<'_>> {
         let (mut count, mut newest) = self.counts(slot);
         // The writer may be ahead of what it has published, by a batch at most.
         while count > 0 && u64::from(self.posting(slot, newest, count - 1).ordinal) >= published {

@@ -83,6 +83,10 @@ impl Disk for MemoryDisk {
         Ok(())
     }
 
+    fn write_unsynced(&self, path: &Path, bytes: &[u8]) -> Result<()> {
+        self.write_synced(path, bytes, Mode::Shared)
+    }
+
     fn rename(&self, from: &Path, to: &Path) -> Result<()> {
         let memory = self.files.lock().remove(from).ok_or_else(|| missing("rename", from))?;
         let bytes = self.lengths.lock().remove(from).unwrap_or_default();

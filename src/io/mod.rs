@@ -13,6 +13,7 @@ pub(crate) mod real;
 pub(crate) mod sync;
 
 use std::fmt::Debug;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -33,6 +34,8 @@ pub(crate) trait Disk: Send + Sync + Debug {
     fn read(&self, path: &Path, bytes_max: u64) -> Result<Vec<u8>>;
     /// Makes (or empties) the file, writes it and syncs it. Not the directory.
     fn write_synced(&self, path: &Path, bytes: &[u8], mode: Mode) -> Result<()>;
+    /// Makes (or empties) the file and writes it, without a sync: for what may be lost, or be torn, in a power cut.
+    fn write_unsynced(&self, path: &Path, bytes: &[u8]) -> Result<()>;
     /// Replaces `to` by `from` in one step. Durable after [`Self::sync_dir`].
     fn rename(&self, from: &Path, to: &Path) -> Result<()>;
     /// Removes the file; fine if it isn't there.
@@ -69,6 +72,10 @@ pub(crate) trait DiskFile: Send + Sync + Debug {
     fn read_exact_at(&self, offset: u64, buffer: &mut [u8]) -> Result<()>;
     /// Writes all of `bytes` at `offset`.
     fn write_all_at(&self, offset: u64, bytes: &[u8]) -> Result<()>;
+    /// The next bytes from `offset` on that may be other than zero; `None` if there are none up to the end.
+    fn data_from(&self, offset: u64) -> Result<Option<Range<u64>>> {
+        Ok((offset < self.len()).then(|| offset..self.len()))
+    }
     /// Writes zeros, so that a sync of few bytes there writes few.
     ///
     /// A real disk's cache holds what one write brought as one unit (a folio), and a store into a mapping makes the whole

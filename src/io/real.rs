@@ -2,13 +2,14 @@
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
+use std::ops::Range;
 use std::os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use memmap2::{MmapOptions, MmapRaw};
-use rustix::fs::FallocateFlags;
+use rustix::fs::{FallocateFlags, SeekFrom};
 
 use super::mmap::{Memory, SegmentMap, SharedWords};
 use super::{Access, Disk, DiskFile, LockGuard, Mode};
@@ -47,7 +48,8 @@ impl Disk for RealDisk {
 
     fn read(&self, path: &Path, bytes_max: u64) -> Result<Vec<u8>> {
         let file = File::open(path).map_err(|source| Error::io("open", path, source))?;
-        let mut bytes = Vec::new();
+        let length = file.metadata().map_or(0, |metadata| metadata.len()).min(bytes_max);
+        let mut bytes = Vec::with_capacity(usize::try_from(length).unwrap_or_default().saturating_add(1));
         file.take(bytes_max.saturating_add(1))
             .read_to_end(&mut bytes)
             .map_err(|source| Error::io("read", path, source))?;
@@ -67,6 +69,13 @@ impl Disk for RealDisk {
         let written = file.write_all(bytes).and_then(|()| file.sync_all());
         written.map_err(|source| {
             // Give the space back: what failed to be written is of no use to anybody.
+            let _ = fs::remove_file(path);
+            Error::io("write", path, source)
+        })
+    }
+
+    fn write_unsynced(&self, path: &Path, bytes: &[u8]) -> Result<()> {
+        fs::write(path, bytes).map_err(|source| {
             let _ = fs::remove_file(path);
             Error::io("write", path, source)
         })
@@ -290,6 +299,20 @@ impl DiskFile for RealFile {
 
     fn write_all_at(&self, offset: u64, bytes: &[u8]) -> Result<()> {
         self.file.write_all_at(bytes, offset).map_err(|source| Error::io("write", &self.path, source))
+    }
+
+    fn data_from(&self, offset: u64) -> Result<Option<Range<u64>>> {
+        let seek = |from| rustix::fs::seek(&self.file, from);
+        let begin = match seek(SeekFrom::Data(offset)) {
+            Ok(begin) => begin,
+            // Nothing but holes, and blocks that were allocated and never written.
+            Err(rustix::io::Errno::NXIO) => return Ok(None),
+            // The file system can't tell.
+            Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOTSUP) => offset,
+            Err(errno) => return Err(Error::io("look for data in", &self.path, errno.into())),
+        };
+        let end = seek(SeekFrom::Hole(begin)).unwrap_or(self.bytes);
+        Ok((begin < end).then_some(begin..end))
     }
 
     fn write_zeros(&self, offset: u64, length: u64) -> Result<()> {

@@ -24,6 +24,11 @@ pub(crate) fn run_path(shard_dir: &Path, id: u64) -> PathBuf {
     shard_dir.join(format!("{id:016}.run"))
 }
 
+/// The name of the index checkpoint of a segment that isn't sealed.
+pub(crate) fn checkpoint_path(shard_dir: &Path, id: u64) -> PathBuf {
+    shard_dir.join(format!("{id:016}.ckpt"))
+}
+
 /// The name of the index run that covers several segments.
 pub(crate) fn merged_run_path(shard_dir: &Path, first: u64, last: u64) -> PathBuf {
     shard_dir.join(format!("{first:016}-{last:016}.run"))

@@ -24,9 +24,6 @@ use crate::io::mmap::{Appender, SegmentMap};
 use crate::io::sync::CountTail;
 use crate::io::{Access, DiskFile};
 
-/// The shortest record: an envelope and a leaf of no fields.
-pub(crate) const RECORD_BYTES_MIN: u64 = record::record_bytes(96) as u64;
-
 /// One segment of a shard's log, readable by any thread.
 #[derive(Debug)]
 pub(crate) struct Segment {
@@ -45,6 +42,10 @@ pub(crate) struct Segment {
     slot_counter: AtomicU64,
     /// Up to where pages were let go before they were written back.
     let_go_to: AtomicUsize,
+    /// Up to where an index checkpoint speaks for the records.
+    checkpointed_to: AtomicU64,
+    /// Where recovery has closed the segment: one past its last sequence, and up to where its file was used.
+    closed: Option<(u64, u64)>,
     /// The first sync of the file that failed. Held while syncing.
     sync_failure: Mutex<Option<Error>>,
 }
@@ -67,8 +68,16 @@ enum Offsets {
 enum Checked {
     /// This process wrote or has compared every record.
     All,
-    /// One bit for each record.
-    Bits(Box<[AtomicU64]>),
+    /// One bit for each record below `end`; this process wrote or has compared those from there on.
+    Bits { bits: Box<[AtomicU64]>, end: u64 },
+}
+
+impl Checked {
+    /// For a segment of which nobody has looked at the first `end` records.
+    fn none_below(end: u64) -> Self {
+        let words = usize::try_from(end.div_ceil(64)).unwrap_or_default();
+        Self::Bits { bits: (0..words).map(|_| AtomicU64::new(0)).collect(), end }
+    }
 }
 
 #[derive(Debug)]
@@ -86,13 +95,26 @@ impl Segment {
             header,
             base,
             published: CachePadded::new(CountTail::new(0)),
-            offsets: Offsets::Growing(Chunked::new(records_max(&header))),
+            offsets: Offsets::Growing(Chunked::new(header.records_max())),
             checked: Checked::All,
             rescued: OnceLock::new(),
             slot_counter: AtomicU64::new(1),
             let_go_to: AtomicUsize::new(0),
+            checkpointed_to: AtomicU64::new(RECORDS_START),
+            closed: None,
             sync_failure: Mutex::default(),
         }
+    }
+
+    /// The same for a segment whose first `records` records nobody has looked at: an index checkpoint speaks for them.
+    pub(crate) fn growing_behind(
+        file: Arc<dyn DiskFile>,
+        map: Arc<SegmentMap>,
+        header: Header,
+        base: u64,
+        records: u64,
+    ) -> Self {
+        Self { checked: Checked::none_below(records), ..Self::growing(file, map, header, base) }
     }
 
     /// A sealed segment that an earlier process wrote.
@@ -102,7 +124,6 @@ impl Segment {
         header: Header,
         footer: Footer,
     ) -> Self {
-        let words = usize::try_from(footer.count / 64 + 1).unwrap_or_default();
         Self {
             file,
             map,
@@ -110,10 +131,12 @@ impl Segment {
             base: footer.base,
             published: CachePadded::new(CountTail::new(footer.count)),
             offsets: Offsets::Sealed(footer),
-            checked: Checked::Bits((0..words).map(|_| AtomicU64::new(0)).collect()),
+            checked: Checked::none_below(footer.count),
             rescued: OnceLock::new(),
             slot_counter: AtomicU64::new(0),
             let_go_to: AtomicUsize::new(0),
+            checkpointed_to: AtomicU64::new(RECORDS_START),
+            closed: None,
             sync_failure: Mutex::default(),
         }
     }
@@ -131,6 +154,8 @@ impl Segment {
             rescued: OnceLock::new(),
             slot_counter: AtomicU64::new(0),
             let_go_to: AtomicUsize::new(0),
+            checkpointed_to: AtomicU64::new(RECORDS_START),
+            closed: None,
             sync_failure: Mutex::default(),
         }
     }
@@ -168,7 +193,7 @@ impl Segment {
 
     /// The most records that fit.
     pub(crate) fn records_max(&self) -> usize {
-        records_max(&self.header)
+        self.header.records_max()
     }
 
     /// One past the last record's shard sequence.
@@ -196,7 +221,7 @@ impl Segment {
             Offsets::Sealed(_) => 0,
         };
         let checked = match &self.checked {
-            Checked::Bits(bits) => size_of_val(&**bits),
+            Checked::Bits { bits, .. } => size_of_val(&**bits),
             Checked::All => 0,
         };
         offsets + checked + self.rescued.get().map_or(0, |rescued| rescued.bytes.len())
@@ -229,6 +254,42 @@ impl Segment {
             }
         };
         Some(offset as usize)
+    }
+
+    /// Where the first `count` records end, of those that are published.
+    pub(crate) fn end_of(&self, count: u64) -> Result<usize> {
+        match count.checked_sub(1) {
+            None => Ok(usize::try_from(RECORDS_START).unwrap_or_default()),
+            Some(last) => {
+                let offset = self.offset_of(last).unwrap_or_default();
+                Ok(offset + record::record_bytes(self.leaf_at(last, offset)?.len()))
+            }
+        }
+    }
+
+    /// Up to where an index checkpoint speaks for the records.
+    pub(crate) fn checkpointed_to(&self) -> u64 {
+        self.checkpointed_to.load(Ordering::Relaxed)
+    }
+
+    /// An index checkpoint speaks for the records that end here.
+    pub(crate) fn note_checkpoint(&self, records_end: u64) {
+        self.checkpointed_to.store(records_end, Ordering::Relaxed);
+    }
+
+    /// Recovery has closed the segment at this sequence; its file was used up to this offset.
+    pub(crate) fn close(&mut self, end: u64, used_to: u64) {
+        self.closed = Some((end, used_to));
+    }
+
+    /// One past the last sequence that it may have, where recovery has closed it.
+    pub(crate) fn closed_end(&self) -> Option<u64> {
+        self.closed.map(|(end, _)| end)
+    }
+
+    /// From where on its file was never used.
+    pub(crate) fn used_to(&self) -> u64 {
+        self.closed.map_or(0, |(_, used_to)| used_to)
     }
 
     /// Asks the processor for the record's lines.
@@ -335,15 +396,18 @@ impl Segment {
     fn is_checked(&self, ordinal: u64) -> bool {
         match &self.checked {
             Checked::All => true,
-            Checked::Bits(bits) => usize::try_from(ordinal / 64)
-                .ok()
-                .and_then(|word| bits.get(word))
-                .is_some_and(|word| word.load(Ordering::Relaxed) & 1 << (ordinal % 64) != 0),
+            Checked::Bits { bits, end } => {
+                ordinal >= *end
+                    || usize::try_from(ordinal / 64)
+                        .ok()
+                        .and_then(|word| bits.get(word))
+                        .is_some_and(|word| word.load(Ordering::Relaxed) & 1 << (ordinal % 64) != 0)
+            }
         }
     }
 
     fn set_checked(&self, ordinal: u64) {
-        if let Checked::Bits(bits) = &self.checked
+        if let Checked::Bits { bits, .. } = &self.checked
             && let Some(word) = usize::try_from(ordinal / 64).ok().and_then(|word| bits.get(word))
         {
             word.fetch_or(1 << (ordinal % 64), Ordering::Relaxed);
@@ -420,10 +484,6 @@ impl Segment {
     pub(crate) fn continue_slots_after(&self, counter: u64) {
         self.slot_counter.store(counter.saturating_add(1), Ordering::Relaxed);
     }
-}
-
-fn records_max(header: &Header) -> usize {
-    usize::try_from(header.file_bytes / RECORD_BYTES_MIN).unwrap_or(usize::MAX)
 }
 
 /// Maps a segment's file; the first `published` bytes of it may be read.

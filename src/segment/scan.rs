@@ -15,10 +15,12 @@ use crate::io::{Access, DiskFile};
 /// What was found in an unsealed segment.
 #[derive(Debug)]
 pub(crate) struct Scan {
-    /// The offsets of the intact records from the first on, without a hole.
-    pub(crate) offsets: Vec<u32>,
-    /// The sequence of the first.
+    /// The sequence of the segment's first record.
     pub(crate) base: u64,
+    /// How many records were not looked at: an index checkpoint speaks for them.
+    pub(crate) skipped: u64,
+    /// The offsets of the intact records behind those, without a hole.
+    pub(crate) offsets: Vec<u32>,
     /// Where the last of them ends.
     pub(crate) end_offset: u64,
     /// The highest durable floor in any intact record or slot.
@@ -34,9 +36,9 @@ pub(crate) struct Scan {
 }
 
 impl Scan {
-    /// How many intact records there are.
+    /// How many records there are, intact as far as they were looked at.
     pub(crate) fn count(&self) -> u64 {
-        self.offsets.len() as u64
+        self.skipped + self.offsets.len() as u64
     }
 
     /// One past the last intact record's sequence.
@@ -67,24 +69,54 @@ pub(crate) fn read_slot(file: &dyn DiskFile, salt: Salt) -> Result<Option<FloorS
     Ok(newest)
 }
 
-/// Scans the whole segment. `base` is the sequence that its first record must have.
-pub(crate) fn scan(file: &Arc<dyn DiskFile>, salt: Salt, base: u64) -> Result<Scan> {
+/// Where a scan begins.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Start {
+    /// The sequence that the segment's first record must have.
+    pub(crate) base: u64,
+    /// So many records are not looked at,
+    pub(crate) skipped: u64,
+    /// and this is where they end.
+    pub(crate) offset: u64,
+    /// One past the last sequence, where recovery has closed the segment: what lies behind are no records.
+    pub(crate) end: Option<u64>,
+}
+
+impl Start {
+    /// At the segment's first record.
+    pub(crate) fn whole(base: u64) -> Self {
+        Self { base, skipped: 0, offset: RECORDS_START, end: None }
+    }
+}
+
+/// Whether the record at this offset is intact and has this sequence.
+pub(crate) fn is_intact(file: &Arc<dyn DiskFile>, salt: Salt, offset: u64, sequence: u64) -> Result<bool> {
+    let map = file.map(RECORDS_START, file.len(), Access::Read)?;
+    let offset = usize::try_from(offset).unwrap_or(usize::MAX);
+    Ok(intact(&map, salt, offset, Some(sequence)).is_some())
+}
+
+/// Scans a segment from `start` to the end of the file.
+pub(crate) fn scan(file: &Arc<dyn DiskFile>, salt: Salt, start: Start) -> Result<Scan> {
     let slot = read_slot(&**file, salt)?;
     // All bytes may be read: nobody writes to an unsealed segment while it is scanned.
     let map = file.map(RECORDS_START, file.len(), Access::Read)?;
-    let start = usize::try_from(RECORDS_START).unwrap_or(usize::MAX);
     let mut scan = Scan {
+        base: start.base,
+        skipped: start.skipped,
         offsets: Vec::new(),
-        base,
-        end_offset: RECORDS_START,
-        floor: slot.map_or(0, |slot| slot.floor),
+        end_offset: start.offset,
+        // What was closed had been durable.
+        floor: slot.map_or(0, |slot| slot.floor).max(start.end.unwrap_or_default()),
         beyond: None,
         dirty: false,
         open_group: 0,
         slot,
     };
-    let mut offset = start;
-    while let Some((record, envelope)) = intact(&map, salt, offset, Some(scan.end())) {
+    let mut offset = usize::try_from(start.offset).unwrap_or(usize::MAX);
+    while start.end.is_none_or(|end| scan.end() < end)
+        && let Some((record, envelope)) = intact(&map, salt, offset, Some(scan.end()))
+    {
         scan.offsets.push(u32::try_from(offset).unwrap_or(u32::MAX));
         scan.floor = scan.floor.max(envelope.durable_floor);
         let place = u64::from(envelope.group_index) + 1;
@@ -97,18 +129,42 @@ pub(crate) fn scan(file: &Arc<dyn DiskFile>, salt: Salt, base: u64) -> Result<Sc
     }
     scan.end_offset = offset as u64;
     let closed = scan.slot.is_some_and(|slot| slot.clean && slot.floor == scan.end());
-    if !closed {
-        look_behind(&map, salt, offset, &mut scan);
+    if !closed && start.end.is_none() {
+        look_behind(&**file, &map, salt, &mut scan)?;
     }
     Ok(scan)
 }
 
 /// Looks for anything behind the last intact record: after a power cut, pages reach the disk in any order.
-fn look_behind(map: &SegmentMap, salt: Salt, from: usize, scan: &mut Scan) {
-    let bytes = map.get_from(from).unwrap_or_default();
-    let Some(first) = bytes.iter().position(|byte| *byte != 0) else { return };
+fn look_behind(file: &dyn DiskFile, map: &SegmentMap, salt: Salt, scan: &mut Scan) -> Result<()> {
+    // Only what was ever written: reading the rest would bring zeros into memory, a page at a time.
+    let mut from = scan.end_offset;
+    while let Some(data) = file.data_from(from)? {
+        let bound = |offset: u64| usize::try_from(offset).unwrap_or(usize::MAX).min(map.len());
+        let (begin, end) = (bound(data.start), bound(data.end));
+        let bytes = map.get_from(begin).and_then(|bytes| bytes.get(..end - begin)).unwrap_or_default();
+        if let Some(first) = first_set(bytes) {
+            look_at_rest(map, salt, begin + first / 8 * 8, scan);
+            return Ok(());
+        }
+        from = data.end;
+    }
+    Ok(())
+}
+
+/// The place of the first byte that isn't zero.
+fn first_set(bytes: &[u8]) -> Option<usize> {
+    // Whole lines at a time: mostly all of it is zero, and there may be much of it.
+    let lines = bytes.as_chunks::<64>().0;
+    let clear = lines.iter().take_while(|line| line.iter().fold(0, |sum, byte| sum | byte) == 0).count() * 64;
+    let rest = bytes.get(clear..).unwrap_or_default();
+    rest.iter().position(|byte| *byte != 0).map(|place| clear + place)
+}
+
+/// Something lies here: looks for records from here on.
+fn look_at_rest(map: &SegmentMap, salt: Salt, from: usize, scan: &mut Scan) {
     scan.dirty = true;
-    let mut offset = from + first / 8 * 8;
+    let mut offset = from;
     while offset < map.len() {
         match intact(map, salt, offset, None) {
             Some((record, envelope)) => {

@@ -45,7 +45,8 @@ pub(crate) fn plan(segment: &Segment, users_total: u64) -> Result<Sealing> {
         sidecar.extend_from_slice(&u32::try_from(offset).unwrap_or(u32::MAX).to_le_bytes());
         records_end = offset + record::record_bytes(leaf.len());
     }
-    let sidecar_offset = align8(records_end) as u64;
+    // Behind the records, and behind what readers in other processes may still look at.
+    let sidecar_offset = (align8(records_end) as u64).max(segment.used_to());
     let footer_offset = (sidecar_offset + sidecar.len() as u64).next_multiple_of(16);
     let footer = Footer {
         base: segment.base(),

@@ -7,20 +7,21 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use super::checkpoint;
 use super::next_segment::add_unlisted;
 use super::recovery::{Repair, Sealed, open_listed, open_sealed, read_manifest};
-use super::replay::replay;
+use super::replay::{Replayed, replay};
 use super::view::{ShardView, Source};
 use super::{Context, Opened, Shard};
 use crate::error::{Error, Result};
 use crate::format::bytes::u64_at;
-use crate::format::manifest::{Rollback, ShardManifest};
+use crate::format::manifest::{ClosedEntry, Rollback, ShardManifest};
 use crate::format::record;
-use crate::format::segment::RECORDS_START;
+use crate::format::segment::{Header, RECORDS_START};
 use crate::ids::ShardId;
 use crate::index::tail::TailIndex;
-use crate::io::Access;
-use crate::segment::scan::scan;
+use crate::io::{Access, DiskFile};
+use crate::segment::scan::{Start, scan};
 use crate::segment::{Segment, map_file};
 
 /// Whom a reader follows.
@@ -98,7 +99,10 @@ fn open_listed_by(
     for entry in &unsealed {
         let (file, header) = open_listed(context, dir, shard, entry)?;
         if extent == Extent::Durable {
-            let found = scan(&file, header.salt, base)?;
+            let end = manifest.closed(entry.id).map(|closed| closed.end);
+            let checkpoint = checkpoint::read(context, dir, &file, &header, base);
+            floor = floor.max(checkpoint.floor);
+            let found = scan(&file, header.salt, Start { end, ..checkpoint.start })?;
             if !stop.dirty && (found.dirty || found.count() > 0) {
                 let path = file.path().to_owned();
                 stop = Stop { path, offset: found.end_offset, dirty: found.dirty };
@@ -128,10 +132,9 @@ fn open_listed_by(
         if end > bound || end == bound && matches!(view.sources.last(), Some(Source::Tail(..))) {
             break;
         }
-        let map = map_file(&file, RECORDS_START, Access::Read)?;
-        let segment = Arc::new(Segment::growing(file, map, header, end));
-        let tail = Arc::new(TailIndex::new(end, segment.records_max()));
-        users_total += catch_up(context, &segment, &tail, bound)?;
+        let closed = manifest.closed(header.segment);
+        let (segment, tail, new_users) = open_unsealed(context, dir, file, header, (end, bound), closed)?;
+        users_total += new_users;
         end = segment.end();
         view.sources.push(Source::Tail(tail, Arc::clone(&segment)));
         view.segments.push(segment);
@@ -149,9 +152,39 @@ fn open_listed_by(
     Ok((opened, left_out))
 }
 
+/// Opens a segment that isn't sealed, whose first sequence is `base`, and takes in its records up to the sequence `bound`.
+/// Says how many users are new.
+fn open_unsealed(
+    context: &Context,
+    dir: &Path,
+    file: Arc<dyn DiskFile>,
+    header: Header,
+    (base, bound): (u64, u64),
+    closed: Option<ClosedEntry>,
+) -> Result<(Arc<Segment>, Arc<TailIndex>, u64)> {
+    let known = checkpoint::read(context, dir, &file, &header, base).known;
+    // The writer may have made it since the bound was read.
+    let known = known.filter(|known| known.scope().end() <= bound);
+    let (skipped, published) =
+        known.as_ref().map_or((0, RECORDS_START), |known| (known.scope().records, known.scope().records_end));
+    let map = map_file(&file, published, Access::Read)?;
+    let mut segment = Segment::growing_behind(file, map, header, base, skipped);
+    if let Some(closed) = closed {
+        segment.close(closed.end, closed.used_to);
+    }
+    let (tail, restored) = match known {
+        Some(known) => known.restore(&segment)?,
+        None => (TailIndex::new(base, segment.records_max()), Replayed::NOTHING),
+    };
+    let (segment, tail) = (Arc::new(segment), Arc::new(tail));
+    let new_users = catch_up(context, &segment, &tail, bound)?;
+    Ok((segment, tail, restored.new_users + new_users))
+}
+
 /// Takes in the records of `segment` up to the shard sequence `bound`, as far as they lie in it. Says how many users are
 /// new.
 fn catch_up(context: &Context, segment: &Segment, tail: &TailIndex, bound: u64) -> Result<u64> {
+    let bound = bound.min(segment.closed_end().unwrap_or(u64::MAX));
     let mut ordinal = segment.published();
     let mut offset = match ordinal.checked_sub(1) {
         None => usize::try_from(RECORDS_START).unwrap_or_default(),

@@ -12,6 +12,7 @@ use crate::format::manifest::ShardManifest;
 use crate::format::record::record_bytes;
 use crate::format::segment::RECORDS_START;
 use crate::io::{Mode, replace_file};
+use crate::segment::create::checkpoint_path;
 use crate::segment::seal::{Sealing, seal};
 
 /// How far ahead of the tail pages are made present. Small enough that few of them are synced as zeros first, large
@@ -33,6 +34,7 @@ impl Shard {
                 self.populate();
                 Ok(())
             }
+            Job::Checkpoint => self.write_checkpoint(),
             Job::Seal => {
                 self.establish()?;
                 while !self.frozen.lock().is_empty() && !self.is_closed() {
@@ -104,6 +106,8 @@ impl Shard {
             }
         });
         self.frozen.lock().retain(|other| other.segment.header().segment != id);
+        // The run has what it was for. If it stays, the next opening removes it.
+        let _ = self.context.disk.remove(&checkpoint_path(&self.dir, id));
         // A courtesy to people with editors; the bytes are durable and published already.
         let _ = sealed.file().set_read_only();
         Ok(())

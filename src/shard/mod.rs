@@ -3,6 +3,7 @@
 //! Owns the order of things: what is stored before what is published, synced before what is acknowledged, written
 //! before what is deleted. Must not know other shards, but for the committer, which syncs all of them together.
 
+pub(crate) mod checkpoint;
 pub(crate) mod commit;
 pub(crate) mod follow;
 mod group;
@@ -56,6 +57,8 @@ pub(crate) struct Context {
     pub(crate) merge_fan_out: usize,
     /// How many bytes of one shard may wait for a sync before its writers do.
     pub(crate) unsynced_bytes_max: u64,
+    /// After how many bytes of log an index checkpoint is written.
+    pub(crate) checkpoint_bytes: u64,
     /// The published and durable tails, for other processes.
     pub(crate) live: SharedWords,
     pub(crate) access: Access,
@@ -72,6 +75,8 @@ pub(crate) enum Job {
     Populate,
     /// Make new segments durable, and seal what was rolled over.
     Seal,
+    /// Write an index checkpoint.
+    Checkpoint,
     /// Merge index runs.
     Merge,
     /// Pack old sealed segments, merge packs.
@@ -120,6 +125,8 @@ pub(crate) struct Shard {
     pub(crate) frozen: Mutex<Vec<Frozen>>,
     /// Held while sealing, so that two threads don't seal the same segment.
     pub(crate) sealing: Mutex<()>,
+    /// Held while an index checkpoint is written.
+    checkpointing: Mutex<()>,
     /// Held while merging, so that two threads don't merge the same runs. Why nothing is merged any more, if damage was
     /// met.
     pub(crate) merging: Mutex<Option<Error>>,
@@ -178,6 +185,7 @@ impl Shard {
             manifest: Mutex::new(opened.manifest),
             frozen: Mutex::new(opened.frozen),
             sealing: Mutex::new(()),
+            checkpointing: Mutex::new(()),
             merging: Mutex::new(None),
             merges: AtomicU64::new(0),
             merged_bytes: AtomicU64::new(0),

@@ -5,16 +5,19 @@
 //! - Every record below the durable floor F must be intact: damage there is corruption, named and refused.
 //! - At or above F, after a power cut, anything may be torn or missing: the log is rolled back to the first bad record
 //!   (and out of the middle of an atomic group). If a later record is seen to be lost, that begins a recovery epoch.
-//! - What survived above F may be in the page cache alone: it is copied to a new generation of the segment, synced and
-//!   renamed before it serves. So a file that serves has nothing but zeros behind its records.
+//! - What survived above F may be in the page cache alone: it is copied, to a new segment or a new generation of its own,
+//!   and synced before it serves. So a file that is written to has nothing but zeros behind its records.
+
+mod rescue;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::checkpoint::{self, Known};
 use super::maintain::MANIFEST_NAME;
 use super::next_segment::add_unlisted;
 use super::packing::open_packed;
-use super::replay::replay;
+use super::replay::{Replayed, replay};
 use super::sealed::{Covered, Runs, open_runs, remake_footer};
 use super::view::{ShardView, Source};
 use super::writer::Writer;
@@ -22,16 +25,15 @@ use super::{Context, Frozen, Opened};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::located;
 use crate::format::manifest::{MANIFEST_BYTES_MAX, Rollback, SegmentEntry, ShardManifest};
-use crate::format::record::{self, Envelope};
 #[cfg(test)]
 use crate::format::seeded::{Bug, has};
-use crate::format::segment::{Header, RECORDS_START};
+use crate::format::segment::Header;
 use crate::ids::ShardId;
 use crate::index::tail::TailIndex;
-use crate::io::{Access, DiskFile, Mode, TEMPORARY_SUFFIX, replace_file, temporary_name};
-use crate::segment::create::{create_file, log_path, new_salt, read_header};
+use crate::io::{Access, DiskFile, Mode, TEMPORARY_SUFFIX, replace_file};
+use crate::segment::create::{log_path, read_header};
 use crate::segment::pack::Pack;
-use crate::segment::scan::{Scan, scan};
+use crate::segment::scan::{Scan, Start, scan};
 use crate::segment::seal::read_footer;
 use crate::segment::{Segment, map_file};
 
@@ -68,6 +70,17 @@ struct Found {
     file: Arc<dyn DiskFile>,
     header: Header,
     scan: Scan,
+    /// What an index checkpoint knows of the records that were not scanned.
+    known: Option<Known>,
+}
+
+impl Found {
+    /// Where each record begins, the first so many of the segment.
+    fn offsets(&self, count: u64) -> impl Iterator<Item = u32> + '_ {
+        let known = self.known.iter().flat_map(|known| known.checkpoint.offsets());
+        let count = usize::try_from(count).unwrap_or(usize::MAX);
+        known.chain(self.scan.offsets.iter().copied()).take(count)
+    }
 }
 
 /// What survives of the unsealed segments.
@@ -114,10 +127,10 @@ pub(crate) fn open(
         opening.write_manifest(&manifest)?;
         remove_orphans(context, dir, &manifest)?;
     }
-    let found = opening.scan_unsealed(&manifest, sealed.end)?;
-    let decision = opening.decide(&found, sealed.end)?;
-    let report = opening.settle(&mut manifest, &found, &decision)?;
-    let opened = opening.assemble(manifest, sealed, &found, decision.end)?;
+    let mut found = opening.scan_unsealed(&manifest, sealed.end)?;
+    let decision = opening.decide(&manifest, &found, sealed.end)?;
+    let report = opening.settle(&mut manifest, &mut found, &decision)?;
+    let opened = opening.assemble(manifest, sealed, found, decision.end)?;
     Ok((opened, report))
 }
 
@@ -153,6 +166,9 @@ fn is_orphan(name: &str, manifest: &ShardManifest) -> bool {
     if let Some(id) = name.strip_suffix(".pack").and_then(number) {
         return manifest.packs.iter().all(|pack| pack.number != id);
     }
+    if let Some(id) = name.strip_suffix(".ckpt").and_then(number) {
+        return segment(id).is_none_or(|entry| entry.sealed);
+    }
     let Some(run) = name.strip_suffix(".run") else { return name.ends_with(TEMPORARY_SUFFIX) };
     if let Some(id) = number(run) {
         let merged = manifest.runs.iter().any(|entry| (entry.first..=entry.last).contains(&id));
@@ -169,6 +185,11 @@ struct Opening<'c> {
     repair: Repair,
     /// The manifest on disk doesn't list all segments.
     unlisted: bool,
+}
+
+/// The place of the first segment behind those that recovery has closed.
+fn first_open(manifest: &ShardManifest, found: &[Found]) -> usize {
+    found.iter().rposition(|found| manifest.closed(found.entry.id).is_some()).map_or(0, |last| last + 1)
 }
 
 /// Opens a segment's file and checks that it is the one that the manifest means.
@@ -217,7 +238,8 @@ pub(crate) fn open_sealed(
         let (mut file, header) = open_listed(context, dir, shard, entry)?;
         let footer = match read_footer(&*file, header.salt) {
             Err(error) if repair == Repair::RollBack && error.kind() == ErrorKind::Corruption => {
-                file = remake_footer(context, &file, header, sealed.end, sealed.users_total)?;
+                let closed = manifest.closed(entry.id);
+                file = remake_footer(context, &file, header, (sealed.end, sealed.users_total), closed)?;
                 read_footer(&*file, header.salt)?
             }
             footer => footer?,
@@ -247,15 +269,25 @@ impl Opening<'_> {
         let mut found = Vec::new();
         for entry in manifest.segments.iter().filter(|entry| !entry.sealed) {
             let (file, header) = open_listed(self.context, self.dir, self.shard, entry)?;
-            let scan = scan(&file, header.salt, base)?;
+            let checkpoint = checkpoint::read(self.context, self.dir, &file, &header, base);
+            let checkpoint = match self.repair {
+                Repair::No => checkpoint,
+                // A repair looks at everything.
+                Repair::RollBack => {
+                    checkpoint::Found { floor: checkpoint.floor, ..checkpoint::Found::nothing(base) }
+                }
+            };
+            let end = manifest.closed(entry.id).map(|closed| closed.end);
+            let mut scan = scan(&file, header.salt, Start { end, ..checkpoint.start })?;
+            scan.floor = scan.floor.max(checkpoint.floor);
             base = scan.end();
-            found.push(Found { entry: *entry, file, header, scan });
+            found.push(Found { entry: *entry, file, header, scan, known: checkpoint.known });
         }
         Ok(found)
     }
 
     /// Says what survives, or that damage below the floor must not be passed over.
-    fn decide(&self, found: &[Found], sealed_end: u64) -> Result<Decision> {
+    fn decide(&self, manifest: &ShardManifest, found: &[Found], sealed_end: u64) -> Result<Decision> {
         let floor = found.iter().map(|found| found.scan.floor).max().unwrap_or_default().max(sealed_end);
         // The first segment behind whose records something was lost; a later one then can't continue the log.
         let mut end = sealed_end;
@@ -293,9 +325,10 @@ impl Opening<'_> {
         }
         let lost_end = lost_end.max((floor > end).then_some(floor));
         let rollback = lost_end.map(|lost_end| (end, lost_end.max(end)));
-        let mut used = found.iter().filter(|found| found.scan.count() > 0);
+        let open = found.get(first_open(manifest, found)..).unwrap_or_default();
+        let mut used = open.iter().filter(|found| found.scan.count() > 0);
         let clean =
-            rollback.is_none() && used.next_back().or(found.first()).is_none_or(|last| last.scan.is_clean());
+            rollback.is_none() && used.next_back().or(open.first()).is_none_or(|last| last.scan.is_clean());
         Ok(Decision { end, floor: floor.min(end), rollback, clean })
     }
 
@@ -303,12 +336,14 @@ impl Opening<'_> {
     fn settle(
         &self,
         manifest: &mut ShardManifest,
-        found: &[Found],
+        found: &mut Vec<Found>,
         decision: &Decision,
     ) -> Result<ShardRecovery> {
         #[cfg(test)]
         let decision = &Decision { clean: decision.clean || has(Bug::EpochKept), ..*decision };
         let last_used = found.iter().rposition(|found| found.scan.base < decision.end).unwrap_or(0);
+        // Nothing is written any more to what was closed.
+        let last_used = last_used.max(first_open(manifest, found));
         let unused =
             |found: &Found| found.scan.count() == 0 && !found.scan.dirty && found.scan.beyond.is_none();
         let before = manifest.segments.len();
@@ -327,41 +362,15 @@ impl Opening<'_> {
             self.write_manifest(manifest)?;
             remove_orphans(self.context, self.dir, manifest)?;
         }
-        let mut keep = manifest.segments.clone();
-        for (place, segment) in found.iter().enumerate() {
-            if place > last_used {
-                // All of it is rolled back, or it was dropped already.
-                keep.retain(|entry| entry.id != segment.entry.id);
-                continue;
-            }
-            let end = segment.scan.end().min(decision.end);
-            let rolled_back = end < segment.scan.end() || segment.scan.beyond.is_some();
-            let appended_to = place == last_used;
-            let untidy = appended_to && segment.scan.dirty;
-            #[cfg(test)]
-            let trusted = Decision { floor: u64::MAX, ..*decision };
-            #[cfg(test)]
-            let (rolled_back, untidy, decision) = if has(Bug::CacheTrusted) {
-                (false, false, &trusted)
-            } else {
-                (rolled_back, untidy, decision)
-            };
-            if rolled_back || untidy || end > decision.floor {
-                if self.repair == Repair::RollBack && rolled_back {
-                    self.keep_damaged(segment)?;
-                }
-                let header = self.rewrite(segment, end)?;
-                if let Some(entry) = keep.iter_mut().find(|entry| entry.id == segment.entry.id) {
-                    (entry.generation, entry.salt) = (header.generation, header.salt.0);
-                }
-            } else if segment.header.generation != segment.entry.generation
-                && let Some(entry) = keep.iter_mut().find(|entry| entry.id == segment.entry.id)
-            {
-                (entry.generation, entry.salt) = (segment.header.generation, segment.header.salt.0);
-            }
+        let mut kept = manifest.clone();
+        // All of these is rolled back, or was dropped already.
+        for segment in found.drain(found.len().min(last_used + 1)..) {
+            kept.segments.retain(|entry| entry.id != segment.entry.id);
         }
-        if keep != manifest.segments {
-            manifest.segments = keep;
+        self.make_durable(&mut kept, found, decision)?;
+        kept.closed.retain(|closed| kept.segments.iter().any(|entry| entry.id == closed.segment));
+        if kept != *manifest {
+            *manifest = kept;
             self.write_manifest(manifest)?;
             remove_orphans(self.context, self.dir, manifest)?;
         }
@@ -372,6 +381,43 @@ impl Opening<'_> {
             rolled_back_to: decision.rollback.map(|(_, to)| to),
             epoch: manifest.epoch(),
         })
+    }
+
+    /// Copies what survived and may be in the cache alone, or has something behind it.
+    fn make_durable(
+        &self,
+        manifest: &mut ShardManifest,
+        found: &mut Vec<Found>,
+        decision: &Decision,
+    ) -> Result<()> {
+        let damaged = found.iter().any(|segment| segment.scan.beyond.is_some());
+        let last = found.len().saturating_sub(1);
+        for place in 0..found.len() {
+            let Some(segment) = found.get(place) else { break };
+            let id = segment.entry.id;
+            let end = segment.scan.end().min(decision.end);
+            let rolled_back = end < segment.scan.end() || segment.scan.beyond.is_some();
+            let untidy = place == last && segment.scan.dirty;
+            let cached = end > decision.floor;
+            #[cfg(test)]
+            let (rolled_back, untidy, cached) =
+                if has(Bug::CacheTrusted) { (false, false, false) } else { (rolled_back, untidy, cached) };
+            let header = if !(rolled_back || untidy || cached) {
+                segment.header
+            } else if !damaged && self.is_worth_closing(segment, decision) {
+                return self.close_and_move(manifest, found, place, decision);
+            } else {
+                if self.repair == Repair::RollBack && rolled_back {
+                    self.keep_damaged(segment)?;
+                }
+                manifest.closed.retain(|closed| closed.segment != id);
+                self.rewrite(segment, end)?
+            };
+            if let Some(entry) = manifest.segments.iter_mut().find(|entry| entry.id == id) {
+                (entry.generation, entry.salt) = (header.generation, header.salt.0);
+            }
+        }
+        Ok(())
     }
 
     /// After a crash records may be gone without a trace, so a cursor or receipt from before must not be taken for one of what
@@ -398,44 +444,6 @@ impl Opening<'_> {
         self.context.disk.write_synced(&PathBuf::from(name), &bytes, Mode::Shared)
     }
 
-    /// Copies the records below `end` to a new generation of the segment, and puts it in place of the old one.
-    fn rewrite(&self, segment: &Found, end: u64) -> Result<Header> {
-        let path = segment.file.path().to_owned();
-        let temporary = temporary_name(&path);
-        let header = Header {
-            generation: segment.entry.generation + 1,
-            salt: new_salt()?,
-            created_at_micros: self.context.clock.wall_micros(),
-            ..segment.header
-        };
-        let file = create_file(&*self.context.disk, &temporary, &header)?;
-        let old = segment.file.map(RECORDS_START, segment.file.len(), Access::Read)?;
-        let mut records = Vec::new();
-        let count = usize::try_from(end.saturating_sub(segment.scan.base)).unwrap_or_default();
-        for offset in segment.scan.offsets.iter().take(count) {
-            let bytes = old.get_from(*offset as usize).unwrap_or_default();
-            let (envelope, leaf) = record::verify(bytes, segment.header.salt, u64::from(*offset))
-                .map_err(located(&path, u64::from(*offset)))?;
-            let envelope = Envelope { durable_floor: envelope.durable_floor.min(end), ..envelope };
-            let mut record = Vec::with_capacity(record::record_bytes(leaf.len()));
-            record::begin(&mut record);
-            record.extend_from_slice(leaf);
-            record::seal(&mut record, header.salt, u64::from(*offset), envelope)
-                .map_err(located(&path, u64::from(*offset)))?;
-            records.extend_from_slice(&record);
-        }
-        let copied = file
-            .write_all_at(RECORDS_START, &records)
-            .and_then(|()| file.sync_data())
-            .and_then(|()| self.context.disk.rename(&temporary, &path))
-            .and_then(|()| self.context.disk.sync_dir(self.dir));
-        if let Err(error) = copied {
-            let _ = self.context.disk.remove(&temporary);
-            return Err(error);
-        }
-        Ok(header)
-    }
-
     fn write_manifest(&self, manifest: &ShardManifest) -> Result<()> {
         let path = self.dir.join(MANIFEST_NAME);
         let bytes = manifest.encode().map_err(located(&path, 0))?;
@@ -443,7 +451,13 @@ impl Opening<'_> {
     }
 
     /// Maps and indexes the unsealed segments as they are now, and makes the writer.
-    fn assemble(&self, manifest: ShardManifest, sealed: Sealed, found: &[Found], end: u64) -> Result<Opened> {
+    fn assemble(
+        &self,
+        manifest: ShardManifest,
+        sealed: Sealed,
+        mut found: Vec<Found>,
+        end: u64,
+    ) -> Result<Opened> {
         let Sealed { packs, mut segments, runs, end: sealed_end, mut users_total, mut last_recorded_at } =
             sealed;
         let mut sources = runs.sources;
@@ -452,18 +466,27 @@ impl Opening<'_> {
         for entry in manifest.segments.iter().filter(|entry| !entry.sealed) {
             let (file, header) = open_listed(self.context, self.dir, self.shard, entry)?;
             // A new generation has its records where the old one had them.
-            let Some(found) = found.iter().find(|found| found.entry.id == entry.id) else { continue };
-            let count = usize::try_from(end.saturating_sub(base)).unwrap_or(usize::MAX);
-            let offsets = found.scan.offsets.get(..count).unwrap_or(&found.scan.offsets);
-            let end_offset =
-                found.scan.offsets.get(count).map_or(found.scan.end_offset, |next| u64::from(*next));
+            let Some(place) = found.iter().position(|found| found.entry.id == entry.id) else { continue };
+            let Found { scan, known, .. } = found.swap_remove(place);
+            let count = usize::try_from(end.saturating_sub(base).saturating_sub(scan.skipped));
+            let count = count.unwrap_or(usize::MAX);
+            let offsets = scan.offsets.get(..count).unwrap_or(&scan.offsets);
+            let end_offset = scan.offsets.get(count).map_or(scan.end_offset, |next| u64::from(*next));
             let map = map_file(&file, end_offset, Access::Write)?;
-            let segment = Arc::new(Segment::growing(file, map, header, base));
-            segment.continue_slots_after(found.scan.slot.map_or(0, |slot| slot.counter));
-            let tail = Arc::new(TailIndex::new(base, segment.records_max()));
-            let replayed = replay(&self.context.key, &segment, &tail, 0, offsets)?;
-            users_total += replayed.new_users;
-            last_recorded_at = last_recorded_at.max(replayed.recorded_max_micros);
+            let mut segment = Segment::growing_behind(file, map, header, base, scan.skipped);
+            if let Some(closed) = manifest.closed(entry.id) {
+                segment.close(closed.end, closed.used_to);
+            }
+            segment.continue_slots_after(scan.slot.map_or(0, |slot| slot.counter));
+            let (tail, restored) = match known {
+                Some(known) => known.restore(&segment)?,
+                None => (TailIndex::new(base, segment.records_max()), Replayed::NOTHING),
+            };
+            let replayed = replay(&self.context.key, &segment, &tail, scan.skipped, offsets)?;
+            let (segment, tail) = (Arc::new(segment), Arc::new(tail));
+            users_total += restored.new_users + replayed.new_users;
+            last_recorded_at =
+                last_recorded_at.max(restored.recorded_max_micros).max(replayed.recorded_max_micros);
             base = segment.end();
             sources.push(Source::Tail(Arc::clone(&tail), Arc::clone(&segment)));
             segments.push(Arc::clone(&segment));

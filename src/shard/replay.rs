@@ -26,6 +26,10 @@ pub(crate) struct Replayed {
     pub(crate) new_users: u64,
 }
 
+impl Replayed {
+    pub(crate) const NOTHING: Self = Self { recorded_max_micros: i64::MIN, new_users: 0 };
+}
+
 /// Publishes and indexes records that lie at these offsets, the first of them as record `ordinal`. They are intact.
 pub(crate) fn replay(
     key: &IndexKey,
@@ -34,7 +38,7 @@ pub(crate) fn replay(
     ordinal: u64,
     offsets: &[u32],
 ) -> Result<Replayed> {
-    let mut sum = Replayed { recorded_max_micros: i64::MIN, new_users: 0 };
+    let mut sum = Replayed::NOTHING;
     for (ordinal, offset) in (ordinal..).zip(offsets) {
         let offset = *offset as usize;
         if !segment.note_offset(ordinal, offset) {

@@ -12,7 +12,7 @@ use super::view::Source;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::EventView;
 use crate::format::bytes::u64_at;
-use crate::format::manifest::RunEntry;
+use crate::format::manifest::{ClosedEntry, RunEntry};
 use crate::format::run::{Dictionaries, merged_salt};
 use crate::format::segment::Header;
 use crate::index::builder::{RunBuilder, RunScope, UserPostings};
@@ -21,7 +21,7 @@ use crate::index::tail::TailIndex;
 use crate::io::{Access, DiskFile, Mode, replace_file};
 use crate::segment::create::{merged_run_path, run_path};
 use crate::segment::pack::Pack;
-use crate::segment::scan::scan;
+use crate::segment::scan::{Start, scan};
 use crate::segment::seal::plan;
 use crate::segment::{Segment, map_file};
 
@@ -268,17 +268,21 @@ pub(super) fn remake_footer(
     context: &Context,
     file: &Arc<dyn DiskFile>,
     header: Header,
-    base: u64,
-    users_before: u64,
+    (base, users_before): (u64, u64),
+    closed: Option<ClosedEntry>,
 ) -> Result<Arc<dyn DiskFile>> {
     let path = file.path().to_owned();
-    let found = scan(file, header.salt, base)?;
+    let end = closed.map(|closed| closed.end);
+    let found = scan(file, header.salt, Start { end, ..Start::whole(base) })?;
     let damaged = |message| Error::corruption(&path, found.end_offset, message);
     if found.beyond.is_some() || found.count() == 0 {
         return Err(damaged("the footer is damaged, and so is a record: nothing was changed"));
     }
     let map = map_file(file, found.end_offset, Access::Read)?;
-    let segment = Segment::growing(Arc::clone(file), map, header, base);
+    let mut segment = Segment::growing(Arc::clone(file), map, header, base);
+    if let Some(closed) = closed {
+        segment.close(closed.end, closed.used_to);
+    }
     let tail = TailIndex::new(base, segment.records_max());
     let replayed = replay(&context.key, &segment, &tail, 0, &found.offsets)?;
     let sealing = plan(&segment, users_before + replayed.new_users)?;

@@ -92,7 +92,7 @@ impl Background for Queues {
             Job::Seal => &self.sealing,
             Job::Merge => &self.merging,
             Job::Pack => &self.packing,
-            Job::Prepare | Job::Populate => &self.ahead,
+            Job::Prepare | Job::Populate | Job::Checkpoint => &self.ahead,
         };
         if let Some(queue) = &*queue.lock() {
             let _ = queue.send((Arc::clone(shard), job));
@@ -281,6 +281,9 @@ impl Ticker {
             }
             self.note_floors();
             for shard in &*self.core.shards {
+                if shard.wants_checkpoint() {
+                    self.core.background.submit(shard, Job::Checkpoint);
+                }
                 // Sealing that failed for want of room is tried again.
                 if !shard.frozen.lock().is_empty() {
                     self.core.background.submit(shard, Job::Seal);

@@ -168,6 +168,7 @@ fn create_shard(disk: &dyn Disk, dir: &Path, store: &StoreManifest, shard: u16) 
         rollbacks: Vec::new(),
         runs: Vec::new(),
         packs: Vec::new(),
+        closed: Vec::new(),
     };
     let path = dir.join(MANIFEST_NAME);
     let bytes = manifest.encode().map_err(located(&path, 0))?;

@@ -235,6 +235,10 @@ impl Inner {
         // A shard that failed is not marked; the others are.
         let marks = core.shards.iter().map(|shard| shard.mark_clean());
         let marked = marks.fold(flushed, Result::and);
+        for shard in &*core.shards {
+            // Without it the next opening reads more of the log.
+            let _ = shard.write_closing_checkpoint();
+        }
         // What waits to be sealed is sealed at the next opening; only damage or a full disk leads there.
         marked.and(sealed.or_else(|error| match error.kind() {
             ErrorKind::StorageFull => Ok(()),

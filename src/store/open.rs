@@ -164,6 +164,7 @@ fn context(
         readers_wait: access == Access::Write && durability(options, manifest).waits(),
         merge_fan_out: options.merge_fan_out,
         unsynced_bytes_max: options.unsynced_bytes_max / u64::from(manifest.shards),
+        checkpoint_bytes: options.checkpoint_bytes,
         live,
         access,
         pack_after: options.pack_after.bytes_of_shard(host.disk.memory_bytes(), manifest.shards),

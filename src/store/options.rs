@@ -53,6 +53,7 @@ pub struct Options {
     pub(super) create_if_missing: bool,
     pub(super) read_only: bool,
     pub(super) unsynced_bytes_max: u64,
+    pub(super) checkpoint_bytes: u64,
     pub(super) clock_jump_max: Duration,
     pub(super) merge_fan_out: usize,
     pub(super) repair: Repair,
@@ -101,6 +102,7 @@ impl Options {
             create_if_missing: false,
             read_only: false,
             unsynced_bytes_max: 2 << 30,
+            checkpoint_bytes: 16 << 20,
             clock_jump_max: Duration::from_mins(1),
             merge_fan_out: MERGE_FAN_OUT,
             repair: Repair::No,
@@ -161,6 +163,14 @@ impl Options {
     #[must_use]
     pub fn unsynced_bytes_max(mut self, bytes: u64) -> Self {
         self.unsynced_bytes_max = bytes;
+        self
+    }
+
+    /// After how many bytes of a shard's log an index checkpoint is written, in the background: about so much of each shard
+    /// is read when the store is opened after the process was killed. Default 16 MiB; `u64::MAX` for none.
+    #[must_use]
+    pub fn checkpoint_bytes(mut self, bytes: u64) -> Self {
+        self.checkpoint_bytes = bytes;
         self
     }
 
@@ -259,6 +269,9 @@ impl Options {
             return invalid(
                 "the store's name must be 1 to 200 printable ASCII characters but spaces and +".to_owned(),
             );
+        }
+        if self.checkpoint_bytes == 0 {
+            return invalid("checkpoint_bytes: must be at least 1".to_owned());
         }
         if !(2..=64).contains(&self.merge_fan_out) {
             return invalid(format!("merging {} runs into one: must be from 2 to 64", self.merge_fan_out));

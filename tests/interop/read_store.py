@@ -197,11 +197,15 @@ def store_manifest(directory):
 
 def shard_manifest(directory, store_id, shard):
     file, archive, version = manifest(os.path.join(directory, "MANIFEST"), b"UTSHARD\0", SHARD_VERSION)
-    at = archive.root(48 if version == 1 else 64)
+    at = archive.root(48 if version == 1 else 72)
     if file.part(at, 16) != store_id or file.take("H", at + 16) != shard:
         raise file.damaged(at, "the manifest belongs to another shard or store")
     names = ("id", "generation", "salt", "file_bytes", "sealed")
     segments = [dict(zip(names, file.take("QI4xQQ?", entry))) for entry in archive.vector(at + 32, 40)]
+    closed = archive.vector(at + 64, 24) if version > 1 else []
+    closed = {segment: (end, used_to) for segment, end, used_to in (file.take("QQQ", entry) for entry in closed)}
+    for entry in segments:
+        entry["end"], entry["used_to"] = closed.get(entry["id"], (None, 0))
     names = ("epoch", "first_lost", "lost_end", "at")
     rollbacks = [dict(zip(names, file.take("I4xQQq", entry))) for entry in archive.vector(at + 40, 32)]
     if version > 1 and archive.vector(at + 56, 32):
@@ -227,8 +231,9 @@ class Segment:
         if not (fits and (same or renewed)) or length != len(file.data):
             raise file.damaged(0, "the file is not the segment that the manifest names")
         self.salt_bytes = struct.pack("<Q", self.salt)
-        self.sealed = entry["sealed"]
-        self.floor = 0
+        self.sealed, self.closed_end, self.used_to = entry["sealed"], entry["end"], entry["used_to"]
+        # Recovery closes a segment at a sequence below which all was on stable storage.
+        self.floor = self.closed_end or 0
         self.leaves = []
 
     def salted(self, data):
@@ -266,7 +271,7 @@ class Segment:
         base, count, records_end, sidecar, first, last, rec_first, rec_last, _ = file.take("4Q4qQ", root)
         if base != self.base:
             raise file.damaged(root, f"the segment begins at {base} instead of {self.base}")
-        if sidecar != align(records_end, 8) or align(sidecar + 4 * count, 16) != footer_at:
+        if sidecar != max(align(records_end, 8), self.used_to) or align(sidecar + 4 * count, 16) != footer_at:
             raise file.damaged(root, "the footer contradicts the file")
         at = RECORDS_START
         for ordinal in range(count):
@@ -290,6 +295,8 @@ class Segment:
                 self.floor = max(self.floor, floor)
         at, whole = RECORDS_START, 0
         while at + ENVELOPE_BYTES < len(file.data):
+            if self.closed_end is not None and self.base + len(self.leaves) >= self.closed_end:
+                break
             try:
                 leaf, floor, place, group = self.record(at)
             except Damaged:

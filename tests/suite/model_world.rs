@@ -193,7 +193,11 @@ pub struct Setting {
 impl Setting {
     fn options(&self) -> Options {
         let pack_after = if self.packs { PackAfter::Bytes(0) } else { PackAfter::Never };
-        Options::new().durability(self.durability).merge_fan_out(MERGE_FAN_OUT).pack_after(pack_after)
+        Options::new()
+            .durability(self.durability)
+            .checkpoint_bytes(4096)
+            .merge_fan_out(MERGE_FAN_OUT)
+            .pack_after(pack_after)
     }
 }
 

@@ -1,6 +1,9 @@
 //! The tail index against the list: any number of users, any watermark, any part, any filter, both ways.
 
 use super::*;
+use crate::format::checkpoint::{Builder, Checkpoint, Scope};
+use crate::format::posting::TimeRange;
+use crate::format::record::Salt;
 use crate::index::UserHead;
 use crate::index::tail::TailIndex;
 
@@ -137,4 +140,74 @@ fn every_block_edge() {
         let expected: Vec<u32> = (0..u32::try_from(published).unwrap()).map(|index| index * 2).collect();
         assert_eq!(ordinals, expected);
     }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_tail_goes_through_a_checkpoint_as_of_a_watermark(
+        list in lists(9, 2..900), at in 0_u8..=255,
+        asked in vec((0_usize..10, any::<(u8, u8)>(), direction(), wanted()), 1..12),
+    ) {
+        // The writer is ahead of what the checkpoint covers, and goes on after it was restored.
+        let records = (list.0.len() * usize::from(at) / 255).max(1);
+        let tail = TailIndex::new(BASE, list.0.len());
+        tail.actions.code_or_insert("an action");
+        fill(&tail, &list.0, 0, before);
+        let mut builder = Builder::new(scope(records as u64, &tail), (0..).map(|n| 4096 + n * 8).take(records));
+        tail.save(records as u64, &mut builder);
+        let checkpoint = Checkpoint::decode(builder.finish(&tail.dictionaries()).unwrap()).unwrap();
+        let restored = TailIndex::restore(list.0.len(), &checkpoint).unwrap();
+        prop_assert_eq!(restored.actions.names(), ["an action"]);
+        let new = (0..9).filter(|user| before(*user) == 0 && !list.of(*user, records).is_empty()).count();
+        prop_assert_eq!(checkpoint.new_users(), new as u64);
+        for user in 0..10 {
+            let found = restored.user(fingerprint(user), u64::MAX).map_or(0, |found| found.count() as usize);
+            prop_assert_eq!(found, list.of(user, records).len());
+        }
+        fill(&restored, &list.0[records..], records, before);
+        for (user, part, direction, wanted) in asked {
+            let expected = list.of(user, list.0.len());
+            let Some(found) = restored.user(fingerprint(user), u64::MAX) else {
+                prop_assert!(expected.is_empty());
+                continue;
+            };
+            prop_assert_eq!(found.count_before(), before(user));
+            let range = range_of(expected.len(), part, direction);
+            let selection = wanted.selection();
+            let all = gather(usize::MAX, |sink| found.walk(range, &selection, sink)).unwrap();
+            compare(&all, &expected, before(user), range, &wanted)?;
+        }
+    }
+}
+
+fn scope(records: u64, tail: &TailIndex) -> Scope {
+    Scope {
+        store_id: [1; 16],
+        shard: 0,
+        generation: 0,
+        segment: 0,
+        salt: Salt(1),
+        base: BASE,
+        records,
+        records_end: 4096 + records * 8,
+        recorded_max_micros: 0,
+        occurred: tail.occurred(),
+    }
+}
+
+#[test]
+fn a_checkpoint_with_other_blocks_is_not_restored() {
+    let tail = TailIndex::new(0, 100);
+    let entries = |ordinal| Posting { ordinal, tags: Tags(0) };
+    let build = |ranges: &[TimeRange]| {
+        let mut builder = Builder::new(scope(50, &tail), (0..50).map(|n| 4096 + n * 8));
+        builder.push(fingerprint(1), 0, &(0..50).map(entries).collect::<Vec<_>>(), ranges);
+        Checkpoint::decode(builder.finish(&tail.dictionaries()).unwrap()).unwrap()
+    };
+    let range = TimeRange { min: 0, max: 0 };
+    assert!(TailIndex::restore(100, &build(&[range])).is_some());
+    assert!(TailIndex::restore(100, &build(&[])).is_none());
+    assert!(TailIndex::restore(100, &build(&[range, range])).is_none());
 }

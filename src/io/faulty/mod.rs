@@ -59,6 +59,7 @@ pub(crate) enum Kind {
     Look,
     CreateDir,
     WriteSynced,
+    WriteUnsynced,
     Rename,
     Remove,
     SyncDir,
@@ -72,7 +73,10 @@ pub(crate) enum Kind {
 
 impl Kind {
     fn takes_space(self) -> bool {
-        matches!(self, Self::CreateDir | Self::WriteSynced | Self::Allocate | Self::SharedWords)
+        matches!(
+            self,
+            Self::CreateDir | Self::WriteSynced | Self::WriteUnsynced | Self::Allocate | Self::SharedWords
+        )
     }
 }
 
@@ -406,6 +410,16 @@ impl Disk for FaultyDisk {
         })
     }
 
+    fn write_unsynced(&self, path: &Path, bytes: &[u8]) -> Result<()> {
+        self.change(Kind::WriteUnsynced, "write", path, |state, happens| {
+            let length = if happens == Happens::Half { bytes.len() / 2 } else { bytes.len() };
+            let mut inode = Inode::new(length);
+            inode.memory = memory_of(&bytes[..length]);
+            state.make_file(path, inode);
+            Ok(())
+        })
+    }
+
     fn rename(&self, from: &Path, to: &Path) -> Result<()> {
         self.change(Kind::Rename, "rename", to, |state, _| {
             let number = state.inode("rename", from)?;
@@ -545,11 +559,9 @@ impl DiskFile for FaultyFile {
     fn write_all_at(&self, offset: u64, bytes: &[u8]) -> Result<()> {
         self.disk.change(Kind::Write, "write", &self.path, |state, happens| {
             let length = if happens == Happens::Half { bytes.len() / 2 } else { bytes.len() };
-            let at = usize::try_from(offset).unwrap();
-            if self.memory.copy_in(at, &bytes[..length]) {
-                if let Some(inode) = state.inodes.get_mut(&self.number) {
-                    inode.wrote(at..at + length);
-                }
+            let offset = usize::try_from(offset).unwrap();
+            if self.memory.copy_in(offset, &bytes[..length]) {
+                state.inodes.get_mut(&self.number).unwrap().mark_dirty(offset..offset + length);
                 return Ok(());
             }
             Err(Error::io(

@@ -74,13 +74,11 @@ impl Inode {
         bytes
     }
 
-    /// A write makes its pages dirty, also where it wrote what was there.
-    pub(super) fn wrote(&mut self, range: std::ops::Range<usize>) {
+    /// What was written is dirty, also where the same bytes stood before.
+    pub(super) fn mark_dirty(&mut self, written: std::ops::Range<usize>) {
         let current = self.current();
-        for page in pages(self.bytes).filter(|page| page.start < range.end && range.start < page.end) {
-            if current[page.clone()] == self.clean[page.clone()] {
-                self.clean[page.start] ^= 1;
-            }
+        for page in pages(self.bytes).filter(|page| page.start < written.end && written.start < page.end) {
+            self.clean[page.start] = !current[page.start];
         }
     }
 

@@ -125,6 +125,11 @@ fn a_sync_error_that_is_forgotten_is_noticed() {
 }
 
 #[test]
+fn a_checkpoint_of_what_is_not_durable_is_noticed() {
+    assert!(power_cuts_notice(Some(Bug::CheckpointAhead), Lies::default(), LATER));
+}
+
+#[test]
 fn damage_below_the_floor_that_is_cut_off_is_noticed() {
     assert!(is_noticed(Some(Bug::FloorIgnored), Lies::default(), |_, _| damage_below_the_floor()));
 }

@@ -3,6 +3,7 @@
 //!
 //! An ordinary run tries a bounded sample; `USERTRAIL_CRASH_IMAGES=100000` tries that many.
 
+mod checkpoints;
 mod controls;
 mod creation;
 mod faults;

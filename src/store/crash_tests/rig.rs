@@ -13,6 +13,7 @@ use crate::event::{Action, Category, Details, EventId, EventView, Level, NewEven
 use crate::io::clock::tests::ManualClock;
 use crate::io::faulty::FaultyDisk;
 use crate::query::Order;
+use crate::shard::Job;
 use crate::store::open::{self, Host, WorkersKind};
 use crate::store::{Durability, Options, Receipt, Store};
 
@@ -122,6 +123,8 @@ impl Rig {
         let options = Options::new()
             .shards(1)
             .segment_bytes_max(1 << 20)
+            // So little that there is one after nearly every sync.
+            .checkpoint_bytes(2000)
             .merge_fan_out(2)
             .durability(durability)
             .create_if_missing(true);
@@ -230,8 +233,19 @@ impl Rig {
         }
     }
 
-    /// Does a step. Says what went wrong; what was refused is not in the list.
+    /// Does a step, and what the background does from time to time. Says what went wrong; what was refused is not in the
+    /// list.
     pub(super) fn step(&mut self, step: Step) -> Result<(), Error> {
+        self.act(step)?;
+        let shard = &self.store().0.core.shards[0];
+        if shard.wants_checkpoint() {
+            // Nothing hangs on it: a failure is nobody's.
+            let _ = shard.run(Job::Checkpoint);
+        }
+        Ok(())
+    }
+
+    fn act(&mut self, step: Step) -> Result<(), Error> {
         match step {
             Step::Append { user, bytes, durability } => self.append(user, bytes, durability),
             Step::Batch { count, bytes } => self.batch(count, bytes),
