@@ -29,8 +29,8 @@ pub use shard::recovery::ShardRecovery;
 #[cfg(feature = "async")]
 pub use store::asynchronous::{AsyncStore, OwnedPage};
 pub use store::{
-    BatchError, Durability, MemoryStats, Options, Pending, Receipt, RecoveryReport, RollbackNote,
-    SegmentLayout, ShardLayout, ShardStats, Stats, Store, UserLogQuery,
+    BatchError, Durability, MemoryStats, Options, PackAfter, PackLayout, Packed, Pending, Receipt,
+    RecoveryReport, RollbackNote, SegmentLayout, ShardLayout, ShardStats, Stats, Store, UserLogQuery,
 };
 
 /// The examples of the README, run as tests.

@@ -45,6 +45,8 @@ pub(super) enum Command {
     Stats(StatsArgs),
     /// Look into a store, and check every byte of it.
     Inspect(InspectArgs),
+    /// Pack what is sealed: sorted by user and compressed, in about a quarter of the room.
+    Pack(PackArgs),
     /// Make a store, fill it with a realistic stream, and show what it can do.
     Quickstart(QuickstartArgs),
     /// Run the standard workload and print what this machine does.
@@ -284,6 +286,25 @@ pub(super) struct InspectArgs {
     #[arg(long)]
     pub(super) repair: bool,
     /// Print one line of JSON instead of a table.
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Every event is compared with the file that goes before it goes. Nobody else may have the store open for writing.
+
+Examples:
+  usertrail pack --data trail
+  usertrail pack --data trail --undo")]
+pub(super) struct PackArgs {
+    /// The store's directory.
+    #[arg(long, value_name = "DIR")]
+    pub(super) data: PathBuf,
+    /// Make segments again of everything that is packed.
+    #[arg(long)]
+    pub(super) undo: bool,
+    /// Print one line of JSON instead of text.
     #[arg(long)]
     pub(super) json: bool,
 }

@@ -181,6 +181,16 @@ fn tell_shard(shard: &ShardLayout, output: &mut Output) -> Result<(), Failure> {
         counted(shard.segments.len() as u64, "segment"),
         shard.epoch
     ))?;
+    for pack in &shard.packs {
+        output.line(&format!(
+            "  pack    {:>4}  {:>14} to below {:>14}  {:>10}  {}",
+            pack.pack,
+            grouped(pack.first.get()),
+            grouped(pack.end.get()),
+            bytes(pack.file_bytes),
+            counted(pack.segments, "segment")
+        ))?;
+    }
     for segment in &shard.segments {
         output.line(&format!(
             "  segment {:>4}  {:>14} to below {:>14}  {:>10}  {}{}",

@@ -21,6 +21,7 @@ mod init;
 mod inspect;
 mod list;
 mod output;
+mod pack;
 mod progress;
 mod quickstart;
 mod reading;
@@ -53,6 +54,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::List(args) => list::run(&args),
         Command::Stats(args) => stats::run(&args),
         Command::Inspect(args) => inspect::run(&args),
+        Command::Pack(args) => pack::run(&args),
         Command::Quickstart(args) => quickstart::run(&args, &program),
         Command::Bench(args) => bench::run(&args),
         Command::BenchChild(args) => bench::run_child(&args),

@@ -5,7 +5,7 @@ use super::failure::{Exit, Failure};
 use super::init::durability_name;
 use super::output::Output;
 use super::reading;
-use super::text::{bytes, grouped, printable};
+use super::text::{bytes, counted, grouped, printable};
 use crate::{MemoryStats, Stats, Store};
 
 pub(super) fn run(args: &StatsArgs) -> Result<Exit, Failure> {
@@ -38,6 +38,15 @@ fn table(store: &Store, stats: &Stats, output: &mut Output) -> Result<(), Failur
         ("users", grouped(stats.users)),
         ("shards", grouped(stats.shards.into())),
         ("segments", grouped(stats.segments)),
+        (
+            "packs",
+            format!(
+                "{} ({} in {})",
+                grouped(stats.packs),
+                counted(stats.packed_events, "event"),
+                bytes(stats.pack_bytes)
+            ),
+        ),
         (
             "on disk",
             format!("{} ({} of it for events to come)", bytes(stats.bytes_on_disk), bytes(stats.bytes_ahead)),
@@ -72,13 +81,14 @@ fn table(store: &Store, stats: &Stats, output: &mut Output) -> Result<(), Failur
 fn memory(memory: &MemoryStats) -> String {
     let of_segments = memory.record_offset_bytes + memory.checksum_mark_bytes + memory.rescued_bytes;
     format!(
-        "{} of {} (indexes {}, to be sealed {}, sealing {}, segments {}, runs {})",
+        "{} of {} (indexes {}, to be sealed {}, sealing {}, segments {}, runs {}, packs {})",
         bytes(memory.used_bytes),
         bytes(memory.budget_bytes),
         bytes(memory.active_index_bytes),
         bytes(memory.frozen_index_bytes),
         bytes(memory.sealing_bytes),
         bytes(of_segments),
-        bytes(memory.run_bytes)
+        bytes(memory.run_bytes),
+        bytes(memory.pack_bytes)
     )
 }

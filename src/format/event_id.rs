@@ -21,15 +21,23 @@ const MILLIS_MASK: u64 = (1 << 48) - 1;
 /// Makes the id of the record `sequence` of `shard`.
 #[inline]
 pub(crate) fn make(key: &IndexKey, shard: u16, sequence: u64, recorded_at_micros: i64) -> u128 {
-    let micros = recorded_at_micros.max(0).cast_unsigned();
-    let clear = ((micros / 1000) & MILLIS_MASK) << 12 | (micros % 1000) << 2 | (sequence & 3);
+    let clear = clear_bits(sequence, recorded_at_micros);
     let location = u64::from(shard) << SEQUENCE_BITS | (sequence & ((1 << SEQUENCE_BITS) - 1));
     let veiled = (location ^ key.veil(clear)) & LOCATION_MASK;
-    u128::from(clear >> 12) << 80
-        | 7 << 76
-        | u128::from(clear & 0xfff) << 64
-        | 2 << LOCATION_BITS
-        | u128::from(veiled)
+    u128::from(upper_half(sequence, recorded_at_micros)) << 64 | 2 << LOCATION_BITS | u128::from(veiled)
+}
+
+/// The first eight bytes of an id, as a big-endian number: they follow from the record without a key.
+#[inline]
+pub(crate) fn upper_half(sequence: u64, recorded_at_micros: i64) -> u64 {
+    let clear = clear_bits(sequence, recorded_at_micros);
+    (clear >> 12) << 16 | 7 << 12 | (clear & 0xfff)
+}
+
+#[inline]
+fn clear_bits(sequence: u64, recorded_at_micros: i64) -> u64 {
+    let micros = recorded_at_micros.max(0).cast_unsigned();
+    ((micros / 1000) & MILLIS_MASK) << 12 | (micros % 1000) << 2 | (sequence & 3)
 }
 
 /// Where the record of this id would lie: (shard, sequence). The record says whether it is so.

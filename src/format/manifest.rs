@@ -120,8 +120,10 @@ pub(crate) struct PackEntry {
     /// The ids of the first and the last segment that it covers; every segment between is covered too.
     pub(crate) first: u64,
     pub(crate) last: u64,
-    /// Its own number.
+    /// Its own number, in the file's name.
     pub(crate) number: u64,
+    /// The salt in its header: a file put in its place is told from it by this.
+    pub(crate) salt: u64,
 }
 
 /// One rollback after a power cut: the recovery epoch it began, and what was lost.
@@ -161,6 +163,11 @@ impl ShardManifest {
             }
             (_, archive) => unarchive::<Self, ArchivedShardManifest>(archive, damaged),
         }
+    }
+
+    /// The pack that stands for a segment, if one does.
+    pub(crate) fn pack_of(&self, segment: u64) -> Option<&PackEntry> {
+        self.packs.iter().find(|pack| (pack.first..=pack.last).contains(&segment))
     }
 
     /// How recovery has closed a segment, if it has.
@@ -226,7 +233,7 @@ mod tests {
             segments: vec![SegmentEntry { id: 1, generation: 0, salt: 5, file_bytes: 1 << 20, sealed: true }],
             rollbacks: vec![Rollback { epoch: 1, first_lost: 10, lost_end: 12, at_micros: 3 }],
             runs: vec![RunEntry { first: 0, last: 7, salt: 9 }],
-            packs: vec![PackEntry { first: 0, last: 3, number: 6 }],
+            packs: vec![PackEntry { first: 0, last: 3, number: 6, salt: 8 }],
             closed: vec![ClosedEntry { segment: 1, end: 10, used_to: 9000 }],
         }
     }

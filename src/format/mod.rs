@@ -10,11 +10,14 @@ use crate::error::{Error, ErrorKind};
 
 pub(crate) mod bytes;
 pub(crate) mod checkpoint;
+pub(crate) mod compression;
 pub(crate) mod cursor;
 pub(crate) mod event_id;
 pub(crate) mod heads;
 pub(crate) mod keys;
 pub(crate) mod manifest;
+pub(crate) mod pack;
+pub(crate) mod pack_block;
 pub(crate) mod posting;
 pub(crate) mod record;
 pub(crate) mod run;

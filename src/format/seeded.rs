@@ -27,6 +27,12 @@ pub(crate) enum Bug {
     MergedTooSoonRemoved,
     /// A merged run is not synced.
     MergedUnsynced,
+    /// A byte of a pack is wrong.
+    PackSpoiled,
+    /// A pack with a wrong byte takes its segments' place unverified.
+    PackUnverified,
+    /// Segments are removed before the manifest that names their pack is durable.
+    PackedBeforeManifest,
     /// Opening forgets the segments that the manifest doesn't list yet.
     UnlistedForgotten,
     /// Records are told to be durable whose segment's name is not.

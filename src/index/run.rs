@@ -210,6 +210,18 @@ impl Run {
         self.map.prefetch(self.filter_block(user));
     }
 
+    /// Asks the disk for what [`Self::user`] looks at; doesn't wait.
+    pub(crate) fn ask_for(&self, user: Fingerprint) {
+        self.map.will_need(self.filter_block(user), filter::BLOCK_BYTES);
+        let entry = |index: u64| to_usize(self.header.directory_offset + index * ENTRY_BYTES as u64);
+        let guess = filter::block_of(user, self.header.users);
+        // As far from the guess as the first step of the look-up goes.
+        let step = self.header.users.isqrt() / 4 + 1;
+        if let Some((first, end)) = entry(guess.saturating_sub(step)).zip(entry(guess + step)) {
+            self.map.will_need(first, end - first);
+        }
+    }
+
     /// Finds a user.
     #[inline]
     pub(crate) fn user(&self, user: Fingerprint) -> Result<Option<RunUser<'_>>> {
@@ -481,5 +493,18 @@ impl Blocks<'_> {
         let offset = run.header.postings.offset + entry.postings_offset + number as u64 * line_bytes;
         let bytes = run.bytes(offset, line_bytes)?;
         self.form.decode(bytes, number).ok_or_else(|| run.damaged(offset, "a block table is damaged"))
+    }
+}
+
+impl RunUser<'_> {
+    /// Asks the disk for the user's table and newest postings; doesn't wait.
+    pub(crate) fn ask_for_postings(&self) {
+        let at = |offset: u64| to_usize(self.run.header.postings.offset + offset);
+        if let Some((begin, end)) = at(self.entry.postings_offset).zip(at(self.end)) {
+            self.run.map.will_need(begin, 1);
+            self.run
+                .map
+                .will_need(end.saturating_sub(PAGE_BYTES).max(begin), PAGE_BYTES.min(end - begin.min(end)));
+        }
     }
 }

@@ -110,6 +110,12 @@ impl Disk for MemoryDisk {
         Ok(Arc::new(MemoryFile { memory, path: path.to_owned(), bytes }))
     }
 
+    fn shorten(&self, path: &Path, bytes: u64) -> Result<()> {
+        let shortened = self.read(path, u64::MAX)?;
+        let length = usize::try_from(bytes).unwrap_or(usize::MAX).min(shortened.len());
+        self.write_synced(path, shortened.get(..length).unwrap_or_default(), Mode::Shared)
+    }
+
     fn open(&self, path: &Path, _access: Access) -> Result<Arc<dyn DiskFile>> {
         Ok(Arc::new(self.file("open", path)?))
     }
@@ -133,6 +139,10 @@ impl Disk for MemoryDisk {
         let memory = anonymous(bytes, path)?;
         self.insert(path, Arc::clone(&memory), bytes);
         Ok(SharedWords::new(memory, access))
+    }
+
+    fn memory_bytes(&self) -> Option<u64> {
+        None
     }
 
     fn used_bytes(&self, path: &Path) -> Result<u64> {

@@ -252,7 +252,7 @@ impl SegmentMap {
         }
     }
 
-    /// Asks the kernel to bring a range into the page cache, however the mapping was advised. Best effort.
+    /// Asks the disk for the pages of a range, in as few reads as can be; doesn't wait for them. Best effort.
     pub(crate) fn will_need(&self, offset: usize, length: usize) {
         let page = 4096;
         let first = offset / page * page;

@@ -44,6 +44,9 @@ pub(crate) trait Disk: Send + Sync + Debug {
     fn sync_dir(&self, path: &Path) -> Result<()>;
     /// Makes a new file with all of its `bytes` allocated, reading as zeros. A failure leaves no file behind.
     fn allocate(&self, path: &Path, bytes: u64) -> Result<Arc<dyn DiskFile>>;
+    /// Cuts a file that nobody has open or mapped to `bytes`: what was allocated and not used. For files that have their
+    /// temporary name still; a file that serves is never cut. Durable after a sync of the file.
+    fn shorten(&self, path: &Path, bytes: u64) -> Result<()>;
     /// Opens a file that is there.
     fn open(&self, path: &Path, access: Access) -> Result<Arc<dyn DiskFile>>;
     /// Takes the exclusive lock at `path`, or says who has it.
@@ -53,6 +56,8 @@ pub(crate) trait Disk: Send + Sync + Debug {
     fn keep_writers_away(&self, path: &Path) -> Result<Option<Box<dyn LockGuard>>>;
     /// A small file of words shared with other processes; made and sized if need be (when writable).
     fn shared_words(&self, path: &Path, words: usize, access: Access) -> Result<SharedWords>;
+    /// How much memory the machine has to keep files in, if it says so.
+    fn memory_bytes(&self) -> Option<u64>;
     /// The bytes that the directory's files take, apparent size.
     fn used_bytes(&self, path: &Path) -> Result<u64>;
 }

@@ -115,6 +115,11 @@ impl Disk for RealDisk {
         Ok(Arc::new(RealFile { file, path: path.to_owned(), bytes }))
     }
 
+    fn shorten(&self, path: &Path, bytes: u64) -> Result<()> {
+        let file = OpenOptions::new().write(true).open(path);
+        file.and_then(|file| file.set_len(bytes)).map_err(|source| Error::io("shorten", path, source))
+    }
+
     fn open(&self, path: &Path, access: Access) -> Result<Arc<dyn DiskFile>> {
         let file = OpenOptions::new()
             .read(true)
@@ -197,6 +202,16 @@ impl Disk for RealDisk {
             allocate_whole(&file, bytes).map_err(|source| Error::io("allocate", path, source))?;
         }
         Ok(SharedWords::new(Memory::of_file(map_whole(&file, path, bytes, access)?), access))
+    }
+
+    fn memory_bytes(&self) -> Option<u64> {
+        #[cfg(target_os = "linux")]
+        {
+            let system = rustix::system::sysinfo();
+            system.totalram.checked_mul(u64::from(system.mem_unit)).filter(|bytes| *bytes > 0)
+        }
+        #[cfg(not(target_os = "linux"))]
+        None
     }
 
     fn used_bytes(&self, path: &Path) -> Result<u64> {

@@ -2,7 +2,9 @@
 //!
 //! Takes published views of shards; must not know how they are written.
 
+mod cold;
 pub(crate) mod filter;
+mod packed;
 pub(crate) mod page;
 pub(crate) mod user_log;
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::packed::PackedRecords;
 use crate::error::{Error, Result};
 use crate::event::{Event, EventView};
 use crate::format::cursor::UserLogCursor;
@@ -31,6 +32,8 @@ pub struct Page {
     /// Whose log it is.
     pub(crate) user_id: Arc<str>,
     pub(crate) places: Vec<Place>,
+    /// The blocks of packs that hold some of them.
+    pub(crate) packed: PackedRecords,
     pub(crate) has_more: bool,
     pub(crate) limit: usize,
     pub(crate) records_read: u64,
@@ -75,11 +78,11 @@ impl Page {
     pub fn iter(&self) -> impl ExactSizeIterator<Item = Result<EventView<'_>>> {
         // An index that is wrong must not show somebody else's event: each record says itself whose it is.
         self.places.iter().map(|place| {
-            let event = read(&self.view, *place)?;
+            let event = read(&self.view, &self.packed, *place)?;
             if event.user_id_bytes() == Some(self.user_id.as_bytes()) {
                 Ok(event)
             } else {
-                Err(damaged(&self.view, *place, "it belongs to another user"))
+                Err(damaged(&self.view, &self.packed, *place, "it belongs to another user"))
             }
         })
     }
@@ -93,7 +96,9 @@ impl Page {
         self.iter()
             .zip(&self.places)
             .map(|(view, place)| {
-                view?.to_owned().map_err(|error| damaged(&self.view, *place, &error.to_string()))
+                view?
+                    .to_owned()
+                    .map_err(|error| damaged(&self.view, &self.packed, *place, &error.to_string()))
             })
             .collect()
     }
@@ -109,32 +114,41 @@ impl Page {
     /// The cursor behind the last event of the page, also where there is nothing more yet; `None` on an empty page.
     pub fn end_cursor(&self) -> Option<String> {
         let last = self.places.last()?;
-        let base = self.view.segments.get(last.segment as usize)?.base();
-        let position = UserLogCursor {
-            user_sequence: last.user_sequence,
-            sequence: base + u64::from(last.ordinal),
-            ..self.cursor
+        let sequence = if last.is_packed() {
+            self.packed.tell(&self.view, *last)?.0
+        } else {
+            self.view.segments.get(last.segment as usize)?.base() + u64::from(last.ordinal)
         };
+        let position = UserLogCursor { user_sequence: last.user_sequence, sequence, ..self.cursor };
         Some(position.encode(&self.key))
     }
 }
 
 /// Reads a record that the index named, and checks that it is what the index says.
 #[inline]
-pub(crate) fn read(view: &ShardView, place: Place) -> Result<EventView<'_>> {
-    let Some(segment) = view.segments.get(place.segment as usize) else {
-        return Err(damaged(view, place, "no such segment"));
+pub(crate) fn read<'v>(
+    view: &'v ShardView,
+    packed: &'v PackedRecords,
+    place: Place,
+) -> Result<EventView<'v>> {
+    let leaf = match view.segments.get(place.segment as usize) {
+        Some(segment) => segment.leaf_at(u64::from(place.ordinal), place.offset as usize)?,
+        None => packed.leaf(place)?,
     };
-    let leaf = segment.leaf_at(u64::from(place.ordinal), place.offset as usize)?;
-    let event = EventView::parse(leaf).map_err(|error| damaged(view, place, &error.to_string()))?;
+    let event = EventView::parse(leaf).map_err(|error| damaged(view, packed, place, &error.to_string()))?;
     if event.user_sequence() != Some(place.user_sequence) {
-        return Err(damaged(view, place, "it is not the event that the index names"));
+        return Err(damaged(view, packed, place, "it is not the event that the index names"));
     }
     Ok(event)
 }
 
 #[cold]
-pub(crate) fn damaged(view: &ShardView, place: Place, message: &str) -> Error {
+pub(crate) fn damaged(view: &ShardView, packed: &PackedRecords, place: Place, message: &str) -> Error {
+    if place.is_packed()
+        && let Some((sequence, pack, offset)) = packed.tell(view, place)
+    {
+        return pack.damaged(offset, &format!("record {sequence} is damaged ({message})"));
+    }
     let segment = view.segments.get(place.segment as usize);
     let path = segment.map_or(std::path::Path::new(""), |segment| segment.path());
     let base = segment.map_or(0, |segment| segment.base());

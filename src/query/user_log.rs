@@ -7,7 +7,9 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
+use super::cold::{OFFSET_LATER, Watch, look_up};
 use super::filter::{Filter, Order};
+use super::packed::PackedRecords;
 use super::page::{Page, Place, damaged, read};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::cursor::UserLogCursor;
@@ -53,6 +55,7 @@ pub(crate) fn user_log(reading: &Reading, key: &Arc<IndexKey>, request: &UserLog
         None => Start { user_sequence: None, sequence: None },
         Some(token) => start_of(token, key, &cursor, view)?,
     };
+    let watch = Watch::begin(view, user)?;
     let mut gathering = Gathering {
         reading,
         view,
@@ -60,13 +63,18 @@ pub(crate) fn user_log(reading: &Reading, key: &Arc<IndexKey>, request: &UserLog
         start,
         kinds: request.filter.kinds(),
         places: Vec::new(),
+        packed: PackedRecords::of(user),
         near: None,
         records_asked: 0,
+        later: watch.cold,
     };
     gathering.walk(user)?;
-    let Gathering { mut places, records_asked, .. } = gathering;
+    let Gathering { mut places, mut packed, records_asked, .. } = gathering;
     let has_more = places.len() > request.limit;
     places.truncate(request.limit);
+    // Not before all are known: then they come from the disk together.
+    watch.fetch(view, &mut places);
+    packed.resolve(view, &mut places)?;
     let records_read = match records_asked {
         0 => places.len() as u64,
         asked => asked + places.iter().filter(|place| !place.asked).count() as u64,
@@ -77,6 +85,7 @@ pub(crate) fn user_log(reading: &Reading, key: &Arc<IndexKey>, request: &UserLog
         key: Arc::clone(key),
         user_id: Arc::clone(request.user_id),
         places,
+        packed,
         has_more,
         limit: request.limit,
         records_read,
@@ -124,9 +133,12 @@ struct Gathering<'g> {
     start: Start,
     kinds: Kinds,
     places: Vec<Place>,
+    packed: PackedRecords,
     /// Where the last record was found: the next is near.
     near: Option<Near<'g>>,
     records_asked: u64,
+    /// Where records begin is looked up when all are known.
+    later: bool,
 }
 
 impl<'g> Gathering<'g> {
@@ -206,8 +218,8 @@ impl<'g> Gathering<'g> {
         if self.start.sequence.is_some_and(|first_lost| !self.survived(candidate, first_lost)) {
             return Ok(ControlFlow::Continue(()));
         }
-        let place = self.place(candidate)?;
-        if candidate.ask && !self.passes(place)? {
+        let mut place = self.place(candidate)?;
+        if candidate.ask && !self.passes(&mut place)? {
             return Ok(ControlFlow::Continue(()));
         }
         self.places.push(place);
@@ -225,11 +237,13 @@ impl<'g> Gathering<'g> {
 
     /// Asks the record what the index could not decide.
     #[inline(never)]
-    fn passes(&mut self, place: Place) -> Result<bool> {
+    fn passes(&mut self, place: &mut Place) -> Result<bool> {
         self.records_asked += 1;
-        let event = read(self.view, place)?;
+        self.packed.resolve(self.view, std::slice::from_mut(place))?;
+        look_up(self.view, place);
+        let event = read(self.view, &self.packed, *place)?;
         let matches = self.request.filter.matches(&event);
-        matches.map_err(|error| damaged(self.view, place, &error.to_string()))
+        matches.map_err(|error| damaged(self.view, &self.packed, *place, &error.to_string()))
     }
 
     /// Where the record lies; the processor is asked for it at once.
@@ -237,22 +251,34 @@ impl<'g> Gathering<'g> {
     fn place(&mut self, candidate: Candidate) -> Result<Place> {
         let near = match self.near {
             Some(near) if candidate.sequence.wrapping_sub(near.base) < near.count => near,
-            _ => self.come_near(candidate.sequence)?,
+            _ => match self.come_near(candidate)? {
+                Home::Segment(near) => near,
+                Home::Pack(place) => return Ok(place),
+            },
         };
         let ordinal = candidate.sequence - near.base;
-        let offset = near.segment.offset_of(ordinal).unwrap_or_default();
-        near.segment.prefetch(offset);
+        let offset = if self.later {
+            OFFSET_LATER
+        } else {
+            let offset = near.segment.offset_of(ordinal).unwrap_or_default();
+            near.segment.prefetch(offset);
+            u32::try_from(offset).unwrap_or(u32::MAX - 1)
+        };
         Ok(Place {
             segment: near.place,
             ordinal: u32::try_from(ordinal).unwrap_or(u32::MAX),
-            offset: u32::try_from(offset).unwrap_or(u32::MAX),
+            offset,
             asked: candidate.ask,
             user_sequence: candidate.user_sequence,
         })
     }
 
     #[cold]
-    fn come_near(&mut self, sequence: u64) -> Result<Near<'g>> {
+    fn come_near(&mut self, candidate: Candidate) -> Result<Home<'g>> {
+        let Candidate { sequence, user_sequence, ask, .. } = candidate;
+        if let Some(place) = self.packed.place(self.view, sequence, user_sequence, ask) {
+            return Ok(Home::Pack(place));
+        }
         let (place, segment) = self.view.segment_of(sequence).ok_or_else(|| {
             let message = format!("the index names record {sequence}, which is not there");
             Error::new(ErrorKind::Corruption, message)
@@ -264,6 +290,12 @@ impl<'g> Gathering<'g> {
             count: segment.published(),
         };
         self.near = Some(near);
-        Ok(near)
+        Ok(Home::Segment(near))
     }
+}
+
+/// Where a record lies.
+enum Home<'g> {
+    Segment(Near<'g>),
+    Pack(Place),
 }

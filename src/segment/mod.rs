@@ -4,6 +4,7 @@
 //! Owns where a record lies and whether its bytes are intact. Must not know users, indexes or other segments.
 
 pub(crate) mod create;
+pub(crate) mod pack;
 pub(crate) mod scan;
 pub(crate) mod seal;
 
@@ -216,6 +217,14 @@ impl Segment {
         matches!(self.offsets, Offsets::Sealed(_))
     }
 
+    /// What its footer says, once it is sealed.
+    pub(crate) fn footer(&self) -> Option<&Footer> {
+        match &self.offsets {
+            Offsets::Sealed(footer) => Some(footer),
+            Offsets::Growing(_) => None,
+        }
+    }
+
     /// The bytes of memory that it takes, besides the mapping.
     pub(crate) fn memory(&self) -> SegmentMemory {
         let offsets = match &self.offsets {
@@ -304,6 +313,25 @@ impl Segment {
         for line in 0..LINES_ASKED {
             self.map.prefetch(offset.wrapping_add(line * 64));
         }
+    }
+
+    /// Reads one byte of the record at `offset`, from the disk if it must.
+    pub(crate) fn touch(&self, offset: usize) {
+        std::hint::black_box(self.map.get(offset, 1).map(|byte| byte.first().copied()));
+    }
+
+    /// Asks the disk for the offset of a record; doesn't wait.
+    pub(crate) fn ask_for_offset(&self, ordinal: u64) {
+        if let Offsets::Sealed(footer) = &self.offsets
+            && let Ok(at) = usize::try_from(footer.sidecar_offset.saturating_add(ordinal.saturating_mul(4)))
+        {
+            self.map.will_need(at, 4);
+        }
+    }
+
+    /// Asks the disk for the record at `offset`, as long as most are; doesn't wait.
+    pub(crate) fn ask_for_record(&self, offset: usize) {
+        self.map.will_need(offset, 512);
     }
 
     /// The leaf of the record `sequence`, intact.

@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 
 use super::checkpoint;
 use super::next_segment::add_unlisted;
-use super::recovery::{Repair, open_listed, open_sealed, read_manifest};
+use super::recovery::{Repair, Sealed, open_listed, open_sealed, read_manifest};
 use super::replay::{Replayed, replay};
 use super::view::{ShardView, Source};
 use super::{Context, Opened, Shard};
@@ -121,8 +121,10 @@ fn open_listed_by(
         }
     };
     let rollbacks: Arc<[Rollback]> = manifest.rollbacks.clone().into();
+    let Sealed { packs, segments, runs, .. } = sealed;
+    let coldness = Arc::default();
     let mut view =
-        ShardView { shard, segments: sealed.segments, sources: sealed.runs.sources, rollbacks, heads: None };
+        ShardView { shard, packs, segments, sources: runs.sources, rollbacks, heads: None, coldness };
     let mut users_total = sealed.users_total;
     let mut end = sealed.end;
     for (file, header) in opened {
@@ -282,6 +284,7 @@ impl Shard {
     fn adopt(&self, opened: Opened) {
         let end = opened.view.end();
         self.users_total.store(opened.users_total, Ordering::Relaxed);
+        *self.manifest.lock() = opened.manifest;
         self.change_view(|view| *view = opened.view);
         self.follow_to(end);
     }

@@ -58,8 +58,12 @@ fn open_any(context: &Context, dir: &Path, view: &ShardView) -> Option<HeadTable
 
 /// The mark of the sealed segment that ends here, if one does.
 fn mark_at(view: &ShardView, end: u64) -> Option<Mark> {
-    let segment = view.segments.iter().rev().find(|segment| segment.is_sealed() && segment.end() == end)?;
-    Some(Mark { end, salt: segment.salt().0 })
+    let segments = view.segments.iter().rev().filter(|segment| segment.is_sealed());
+    let mut ends = segments.map(|segment| (segment.end(), segment.salt().0));
+    let packed = view.packs.iter().rev().flat_map(|pack| pack.parts().iter().rev());
+    let mut packed = packed.map(|part| (part.end(), part.salt));
+    let found = ends.find(|(at, _)| *at == end).or_else(|| packed.find(|(at, _)| *at == end))?;
+    Some(Mark { end, salt: found.1 })
 }
 
 /// The oldest run that goes beyond `covers`.

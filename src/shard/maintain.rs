@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::memory::sealing_bytes;
-use super::sealed::write_run;
+use super::sealed::{Covered, write_run};
 use super::view::Source;
 use super::{Frozen, Job, Shard};
 use crate::error::{Error, ErrorKind, Result};
@@ -45,6 +45,7 @@ impl Shard {
                 Ok(())
             }
             Job::Merge => self.merge_due(&mut |_| Ok(())),
+            Job::Pack => self.pack_due(&mut |_| Ok(())),
         }
     }
 
@@ -91,7 +92,7 @@ impl Shard {
         })?;
         // Every earlier segment is sealed, so everything up to here is synced.
         self.tell_durable(segment.end());
-        let run = write_run(&self.context, &self.dir, segment, &frozen.tail, &times)?;
+        let run = write_run(&self.context, &self.dir, &Covered::by(segment), &frozen.tail, &times)?;
         let id = segment.header().segment;
         self.mark_sealed(id)?;
         self.fold_sealed(run.as_ref());
@@ -181,13 +182,18 @@ impl Shard {
         };
         let room: u64 = view.segments.iter().filter(|segment| !segment.is_sealed()).map(room).sum();
         let known: u64 = view.segments.iter().map(|segment| segment.header().file_bytes).sum();
-        let listed: u64 = self.manifest.lock().segments.iter().map(|entry| entry.file_bytes).sum();
+        let manifest = self.manifest.lock();
+        let unpacked = manifest.segments.iter().filter(|entry| manifest.pack_of(entry.id).is_none());
+        let listed: u64 = unpacked.map(|entry| entry.file_bytes).sum();
         room + listed.saturating_sub(known)
     }
 
     /// Compares every checksum, and every user's records with the index.
     pub(crate) fn check(&self) -> Result<()> {
         let view = self.view();
+        for pack in &view.packs {
+            pack.verify(|_| Ok(()))?;
+        }
         for segment in &view.segments {
             segment.verify(|_| Ok(()))?;
         }

@@ -61,6 +61,7 @@ pub(crate) struct Usage {
     pub(crate) record_offsets: u64,
     pub(crate) checksum_marks: u64,
     pub(crate) runs: u64,
+    pub(crate) packs: u64,
     pub(crate) sealing: u64,
     pub(crate) rescued: u64,
     /// Not part of the budget: the kernel's to drop.
@@ -105,6 +106,7 @@ impl Shard {
             usage.checksum_marks += memory.checked as u64;
             usage.rescued += memory.rescued as u64;
         }
+        usage.packs = view.packs.iter().map(|pack| pack.memory_bytes() as u64).sum();
         for (place, source) in view.sources.iter().enumerate() {
             match source {
                 Source::Run(run) => usage.runs += run.memory_bytes() as u64,

@@ -126,8 +126,7 @@ impl Shard {
     fn merge(&self, view: &ShardView, inputs: &[&Run], pace: &mut Pace<'_>) -> Result<()> {
         let (Some(oldest), Some(newest)) = (inputs.first(), inputs.last()) else { return Ok(()) };
         let covered = Piece::of(oldest).base..Piece::of(newest).end;
-        let segment_at = |sequence| view.segment_of(sequence).map(|(_, segment)| segment.header().segment);
-        let ids = segment_at(covered.start).zip(segment_at(covered.end - 1));
+        let ids = view.segment_id_of(covered.start).zip(view.segment_id_of(covered.end - 1));
         let (first, last) = ids.ok_or_else(|| {
             Error::corruption(oldest.path(), 0, "the index run covers records that are not there")
         })?;

@@ -13,6 +13,7 @@ pub(crate) mod memory;
 pub(crate) mod merging;
 pub(crate) mod next_segment;
 pub(crate) mod pace;
+pub(crate) mod packing;
 pub(crate) mod recovery;
 pub(crate) mod replay;
 pub(crate) mod sealed;
@@ -65,6 +66,8 @@ pub(crate) struct Context {
     /// The published and durable tails, for other processes.
     pub(crate) live: SharedWords,
     pub(crate) access: Access,
+    /// How many bytes of sealed segments a shard keeps unpacked; `None`: all of them.
+    pub(crate) pack_after: Option<u64>,
 }
 
 /// Work that a shard leaves to the background.
@@ -82,6 +85,8 @@ pub(crate) enum Job {
     Checkpoint,
     /// Merge index runs.
     Merge,
+    /// Pack old sealed segments, merge packs.
+    Pack,
 }
 
 /// Where a shard's jobs go.
@@ -142,6 +147,7 @@ pub(crate) struct Shard {
     /// How many merges were done, and how many bytes they have written.
     pub(crate) merges: AtomicU64,
     pub(crate) merged_bytes: AtomicU64,
+    pub(crate) packing: Mutex<packing::Packing>,
     /// Segments that may hold records that are not synced, oldest first; the active one is always the last.
     pub(crate) unsynced: Mutex<Vec<Arc<Segment>>>,
     /// One past the last published sequence.
@@ -181,6 +187,7 @@ impl Shard {
     pub(crate) fn new(id: ShardId, context: Context, dir: PathBuf, opened: Opened) -> Self {
         let end = opened.view.end();
         let unsynced = opened.view.segments.last().cloned().into_iter().collect();
+        let next_pack = opened.manifest.packs.iter().map(|pack| pack.number + 1).max().unwrap_or_default();
         let shard = Self {
             id,
             context,
@@ -203,6 +210,7 @@ impl Shard {
             merging: Mutex::new(None),
             merges: AtomicU64::new(0),
             merged_bytes: AtomicU64::new(0),
+            packing: Mutex::new(packing::Packing { next: next_pack, refused: None }),
             unsynced: Mutex::new(unsynced),
             published: CachePadded::new(CountTail::new(end)),
             durable: CachePadded::new(CountTail::new(opened.durable)),

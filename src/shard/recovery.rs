@@ -18,8 +18,9 @@ use super::heads::open_clean;
 use super::maintain::MANIFEST_NAME;
 use super::memory::index_bytes;
 use super::next_segment::add_unlisted;
+use super::packing::open_packed;
 use super::replay::{Replayed, replay};
-use super::sealed::{Runs, open_runs, remake_footer};
+use super::sealed::{Covered, Runs, open_runs, remake_footer};
 use super::view::{ShardView, Source};
 use super::writer::Writer;
 use super::{Context, Frozen, Opened};
@@ -33,6 +34,7 @@ use crate::ids::ShardId;
 use crate::index::tail::TailIndex;
 use crate::io::{Access, DiskFile, Mode, TEMPORARY_SUFFIX, replace_file};
 use crate::segment::create::{log_path, read_header};
+use crate::segment::pack::Pack;
 use crate::segment::scan::{Scan, Start, scan};
 use crate::segment::seal::read_footer;
 use crate::segment::{Segment, map_file};
@@ -137,6 +139,7 @@ pub(crate) fn open(
 /// The sealed part of a shard.
 #[derive(Default)]
 pub(crate) struct Sealed {
+    pub(crate) packs: Vec<Arc<Pack>>,
     pub(crate) segments: Vec<Arc<Segment>>,
     pub(super) runs: Runs,
     pub(crate) end: u64,
@@ -159,7 +162,11 @@ fn is_orphan(name: &str, manifest: &ShardManifest) -> bool {
     let number = |text: &str| text.parse::<u64>().ok();
     let segment = |id| manifest.segments.iter().find(|entry| entry.id == id);
     if let Some(id) = name.strip_suffix(".log").and_then(number) {
-        return segment(id).is_none();
+        // What a pack stands for is in the pack.
+        return segment(id).is_none() || manifest.pack_of(id).is_some();
+    }
+    if let Some(id) = name.strip_suffix(".pack").and_then(number) {
+        return manifest.packs.iter().all(|pack| pack.number != id);
     }
     if let Some(id) = name.strip_suffix(".ckpt").and_then(number) {
         return segment(id).is_none_or(|entry| entry.sealed);
@@ -226,6 +233,10 @@ pub(crate) fn open_sealed(
 ) -> Result<Sealed> {
     let mut sealed = Sealed { last_recorded_at: i64::MIN, ..Sealed::default() };
     for entry in manifest.segments.iter().filter(|entry| entry.sealed) {
+        if let Some(listed) = manifest.pack_of(entry.id) {
+            open_packed(context, dir, manifest, (listed, entry), &mut sealed)?;
+            continue;
+        }
         let (mut file, header) = open_listed(context, dir, shard, entry)?;
         let footer = match read_footer(&*file, header.salt) {
             Err(error) if repair == Repair::RollBack && error.kind() == ErrorKind::Corruption => {
@@ -235,7 +246,8 @@ pub(crate) fn open_sealed(
             }
             footer => footer?,
         };
-        if !sealed.segments.is_empty() && footer.base != sealed.end {
+        let first = sealed.segments.is_empty() && sealed.packs.is_empty();
+        if !first && footer.base != sealed.end {
             let message = format!("the segment begins at {} instead of {}", footer.base, sealed.end);
             return Err(Error::corruption(file.path(), 0, message));
         }
@@ -246,7 +258,9 @@ pub(crate) fn open_sealed(
         sealed.last_recorded_at = footer.recorded_max_micros;
         sealed.segments.push(segment);
     }
-    sealed.runs = open_runs(context, dir, &sealed.segments, &manifest.runs, repair)?;
+    let covered = sealed.packs.iter().flat_map(Covered::by_pack);
+    let covered: Vec<Covered> = covered.chain(sealed.segments.iter().map(Covered::by)).collect();
+    sealed.runs = open_runs(context, dir, &covered, &manifest.runs, repair)?;
     Ok(sealed)
 }
 
@@ -446,7 +460,8 @@ impl Opening<'_> {
         mut found: Vec<Found>,
         end: u64,
     ) -> Result<Opened> {
-        let Sealed { mut segments, runs, end: sealed_end, mut users_total, mut last_recorded_at } = sealed;
+        let Sealed { packs, mut segments, runs, end: sealed_end, mut users_total, mut last_recorded_at } =
+            sealed;
         let mut sources = runs.sources;
         let mut tails = Vec::new();
         let mut base = sealed_end;
@@ -490,7 +505,8 @@ impl Opening<'_> {
         }
         let writer = writer(&active, end, last_recorded_at)?;
         let rollbacks: Arc<[Rollback]> = manifest.rollbacks.clone().into();
-        let mut view = ShardView { shard: self.shard, segments, sources, rollbacks, heads: None };
+        let (heads, coldness) = (None, Arc::default());
+        let mut view = ShardView { shard: self.shard, packs, segments, sources, rollbacks, heads, coldness };
         view.heads = open_clean(self.context, self.dir, &view);
         Ok(Opened { view, manifest, writer: Some(writer), frozen: tails, durable: end, users_total })
     }

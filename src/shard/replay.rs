@@ -1,5 +1,7 @@
 //! Puts records that are already in the log into the tail index: after a crash, and in a process that follows a writer.
 
+use std::path::Path;
+
 use crate::error::{Error, Result};
 use crate::event::{Category, EventView, Level, Status};
 use crate::format::keys::IndexKey;
@@ -43,7 +45,7 @@ pub(crate) fn replay(
             return Err(Error::corruption(segment.path(), offset as u64, "more records than there can be"));
         }
         let leaf = segment.leaf_at(ordinal, offset)?;
-        let event = index_record(key, tail, segment, ordinal, leaf)?;
+        let event = index_record(key, tail, (segment.path(), offset as u64), ordinal, leaf)?;
         sum.recorded_max_micros = sum.recorded_max_micros.max(event.recorded_at().as_micros());
         sum.new_users += u64::from(event.user_sequence() == Some(0));
         segment.publish(ordinal + 1);
@@ -51,16 +53,15 @@ pub(crate) fn replay(
     Ok(sum)
 }
 
-/// Indexes a record of `segment`.
+/// Indexes a record; `path` and `offset` say where it lies, for messages.
 pub(super) fn index_record<'l>(
     key: &IndexKey,
     tail: &TailIndex,
-    segment: &Segment,
+    (path, offset): (&Path, u64),
     ordinal: u64,
     leaf: &'l [u8],
 ) -> Result<EventView<'l>> {
-    let offset = segment.offset_of(ordinal).unwrap_or_default() as u64;
-    let damaged = |message: String| Error::corruption(segment.path(), offset, message);
+    let damaged = |message: String| Error::corruption(path, offset, message);
     let view = EventView::parse(leaf).map_err(|error| damaged(error.to_string()))?;
     let (Some(user), Some(user_sequence)) = (view.user_id_bytes(), view.user_sequence()) else {
         return Ok(view);

@@ -11,6 +11,7 @@ use super::replay::{index_record, replay};
 use super::view::Source;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::EventView;
+use crate::format::bytes::u64_at;
 use crate::format::manifest::{ClosedEntry, RunEntry};
 use crate::format::run::{Dictionaries, merged_salt};
 use crate::format::segment::Header;
@@ -19,6 +20,7 @@ use crate::index::run::Run;
 use crate::index::tail::TailIndex;
 use crate::io::{Access, DiskFile, Mode, replace_file};
 use crate::segment::create::{merged_run_path, run_path};
+use crate::segment::pack::Pack;
 use crate::segment::scan::{Start, scan};
 use crate::segment::seal::plan;
 use crate::segment::{Segment, map_file};
@@ -27,11 +29,11 @@ use crate::segment::{Segment, map_file};
 pub(super) fn write_run(
     context: &Context,
     dir: &Path,
-    segment: &Segment,
+    segment: &Covered,
     tail: &TailIndex,
     times: &[i64],
 ) -> Result<Option<Arc<Run>>> {
-    let path = run_path(dir, segment.header().segment);
+    let path = run_path(dir, segment.id);
     let mut users = tail.users();
     if users.is_empty() {
         return Ok(None);
@@ -39,10 +41,10 @@ pub(super) fn write_run(
     users.sort_unstable_by_key(|(user, _)| *user);
     let scope = RunScope {
         store_id: context.store_id,
-        shard: segment.header().shard,
-        base: segment.base(),
-        records: segment.published(),
-        salt: segment.salt().0,
+        shard: segment.shard,
+        base: segment.base,
+        records: segment.end - segment.base,
+        salt: segment.salt,
         time_base: times.first().copied().unwrap_or_default(),
         level: 0,
     };
@@ -71,6 +73,66 @@ pub(super) fn map_run(context: &Context, path: &Path) -> Result<Run> {
     Run::open(path, map)
 }
 
+/// A sealed segment that a run covers, packed or not.
+#[derive(Clone, Debug)]
+pub(super) struct Covered {
+    id: u64,
+    shard: u16,
+    base: u64,
+    end: u64,
+    salt: u64,
+    records_max: usize,
+    records: Records,
+}
+
+/// Where the records of a sealed segment are.
+#[derive(Clone, Debug)]
+enum Records {
+    Segment(Arc<Segment>),
+    Pack(Arc<Pack>),
+}
+
+impl Covered {
+    pub(super) fn by(segment: &Arc<Segment>) -> Self {
+        Self {
+            id: segment.header().segment,
+            shard: segment.header().shard,
+            base: segment.base(),
+            end: segment.end(),
+            salt: segment.salt().0,
+            records_max: segment.records_max(),
+            records: Records::Segment(Arc::clone(segment)),
+        }
+    }
+
+    /// The segments that a pack stands for.
+    pub(super) fn by_pack(pack: &Arc<Pack>) -> impl Iterator<Item = Self> {
+        pack.parts().iter().map(|part| Self {
+            id: part.segment,
+            shard: pack.header().shard,
+            base: part.base,
+            end: part.end(),
+            salt: part.salt,
+            records_max: usize::try_from(part.count).unwrap_or(usize::MAX),
+            records: Records::Pack(Arc::clone(pack)),
+        })
+    }
+
+    /// Hands each leaf to `visit`, in no certain order, with the file that it comes from and its place there.
+    fn verify(&self, mut visit: impl FnMut(&[u8], &Path, u64) -> Result<()>) -> Result<()> {
+        match &self.records {
+            Records::Segment(segment) => segment.verify(|leaf| {
+                let ordinal = u64_at(leaf, 0).unwrap_or_default().wrapping_sub(self.base);
+                visit(leaf, segment.path(), segment.offset_of(ordinal).unwrap_or_default() as u64)
+            }),
+            Records::Pack(pack) => pack.verify(|leaf| {
+                let own = u64_at(leaf, 0).is_some_and(|sequence| (self.base..self.end).contains(&sequence));
+                if own { visit(leaf, pack.path(), 0) } else { Ok(()) }
+            }),
+        }
+    }
+}
+
 /// What covers the sealed segments of a shard.
 #[derive(Default)]
 pub(super) struct Runs {
@@ -85,7 +147,7 @@ pub(super) struct Runs {
 pub(super) fn open_runs(
     context: &Context,
     dir: &Path,
-    segments: &[Arc<Segment>],
+    segments: &[Covered],
     merged: &[RunEntry],
     repair: Repair,
 ) -> Result<Runs> {
@@ -94,7 +156,7 @@ pub(super) fn open_runs(
     let mut rest = segments;
     let repairs = |error: &Error| repair == Repair::RollBack && error.kind() == ErrorKind::Corruption;
     while let Some((segment, behind)) = rest.split_first() {
-        let Some(entry) = merged.next_if(|entry| entry.first == segment.header().segment) else {
+        let Some(entry) = merged.next_if(|entry| entry.first == segment.id) else {
             let run = match open_run(context, dir, segment, repair) {
                 Err(error) if repairs(&error) => remake_run(context, dir, segment)?,
                 run => run?,
@@ -103,8 +165,7 @@ pub(super) fn open_runs(
             rest = behind;
             continue;
         };
-        let (covered, behind) =
-            rest.split_at(rest.partition_point(|segment| segment.header().segment <= entry.last));
+        let (covered, behind) = rest.split_at(rest.partition_point(|segment| segment.id <= entry.last));
         match open_merged(context, dir, covered, entry, repair) {
             Err(error) if repairs(&error) => {
                 for segment in covered {
@@ -127,7 +188,7 @@ pub(super) fn open_runs(
 fn open_merged(
     context: &Context,
     dir: &Path,
-    covered: &[Arc<Segment>],
+    covered: &[Covered],
     entry: &RunEntry,
     repair: Repair,
 ) -> Result<Arc<Run>> {
@@ -137,12 +198,12 @@ fn open_merged(
         _ => error,
     })?;
     let header = run.header();
-    let base = covered.first().map_or(0, |segment| segment.base());
-    let end = covered.last().map_or(0, |segment| segment.end());
-    let salt = merged_salt(covered.iter().map(|segment| segment.salt().0));
+    let base = covered.first().map_or(0, |segment| segment.base);
+    let end = covered.last().map_or(0, |segment| segment.end);
+    let salt = merged_salt(covered.iter().map(|segment| segment.salt));
     let belongs = header.store_id == context.store_id
-        && covered.iter().all(|segment| segment.header().shard == header.shard)
-        && covered.last().is_some_and(|last| last.header().segment == entry.last)
+        && covered.iter().all(|segment| segment.shard == header.shard)
+        && covered.last().is_some_and(|last| last.id == entry.last)
         && (base, end) == (header.base, header.base.saturating_add(header.records))
         && (header.salt, entry.salt) == (salt, salt);
     if !belongs {
@@ -156,12 +217,12 @@ fn open_merged(
 
 /// Opens a sealed segment's run; a segment whose events are all without a user has none. For a repair, all of it is
 /// checked.
-fn open_run(context: &Context, dir: &Path, segment: &Segment, repair: Repair) -> Result<Option<Arc<Run>>> {
-    let path = run_path(dir, segment.header().segment);
+fn open_run(context: &Context, dir: &Path, segment: &Covered, repair: Repair) -> Result<Option<Arc<Run>>> {
+    let path = run_path(dir, segment.id);
     if !context.disk.exists(&path)? {
         let mut with_user = false;
         // Rare: such a segment is all system events. Its records say so; a lost file does not pass for it.
-        segment.verify(|leaf| {
+        segment.verify(|leaf, _, _| {
             with_user |= EventView::parse(leaf).is_ok_and(|view| view.user_sequence().is_some());
             Ok(())
         })?;
@@ -173,9 +234,9 @@ fn open_run(context: &Context, dir: &Path, segment: &Segment, repair: Repair) ->
     let run = map_run(context, &path)?;
     let header = run.header();
     let belongs = header.store_id == context.store_id
-        && header.shard == segment.header().shard
-        && (header.base, header.records) == (segment.base(), segment.published())
-        && header.salt == segment.salt().0;
+        && header.shard == segment.shard
+        && (header.base, header.records) == (segment.base, segment.end - segment.base)
+        && header.salt == segment.salt;
     if !belongs {
         return Err(Error::corruption(&path, 0, "the index run belongs to another segment"));
     }
@@ -186,14 +247,17 @@ fn open_run(context: &Context, dir: &Path, segment: &Segment, repair: Repair) ->
 }
 
 /// Makes a damaged or missing run anew from the segment's records.
-fn remake_run(context: &Context, dir: &Path, segment: &Segment) -> Result<Option<Arc<Run>>> {
-    let tail = TailIndex::new(segment.base(), segment.records_max());
-    let mut times = Vec::new();
-    let mut ordinal = 0;
-    segment.verify(|leaf| {
-        let event = index_record(&context.key, &tail, segment, ordinal, leaf)?;
-        times.push(event.occurred_at().as_micros());
-        ordinal += 1;
+fn remake_run(context: &Context, dir: &Path, segment: &Covered) -> Result<Option<Arc<Run>>> {
+    let tail = TailIndex::new(segment.base, segment.records_max);
+    let count = usize::try_from(segment.end - segment.base).unwrap_or_default();
+    let mut times = vec![0; count];
+    // A pack has its records by user: each user's in their order, and more is not needed.
+    segment.verify(|leaf, path, offset| {
+        let ordinal = u64_at(leaf, 0).unwrap_or_default().wrapping_sub(segment.base);
+        let event = index_record(&context.key, &tail, (path, offset), ordinal, leaf)?;
+        let place = usize::try_from(ordinal).ok().and_then(|ordinal| times.get_mut(ordinal));
+        let lost = || Error::corruption(path, offset, "a record of another segment");
+        *place.ok_or_else(lost)? = event.occurred_at().as_micros();
         Ok(())
     })?;
     write_run(context, dir, segment, &tail, &times)

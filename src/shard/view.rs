@@ -3,7 +3,10 @@
 //! Immutable but for the active segment's published count. Replaced as a whole at rollover and sealing.
 
 use std::collections::HashMap;
+use std::ops::Deref;
+use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::EventView;
@@ -15,11 +18,14 @@ use crate::index::heads::{HeadTable, Look};
 use crate::index::run::Run;
 use crate::index::tail::TailIndex;
 use crate::segment::Segment;
+use crate::segment::pack::{Block, Pack};
 
 /// A shard as readers see it.
 #[derive(Clone, Debug)]
 pub(crate) struct ShardView {
     pub(crate) shard: ShardId,
+    /// What lies before the segments, oldest first, contiguous.
+    pub(crate) packs: Vec<Arc<Pack>>,
     /// Oldest first, contiguous. Never empty.
     pub(crate) segments: Vec<Arc<Segment>>,
     /// Who has which events: oldest first, contiguous, covering all segments.
@@ -27,6 +33,33 @@ pub(crate) struct ShardView {
     pub(crate) rollbacks: Arc<[Rollback]>,
     /// For the writer: what users had in sealed segments, as far as it goes.
     pub(crate) heads: Option<Arc<HeadTable>>,
+    /// Shared by all views of a shard.
+    pub(crate) coldness: Arc<Coldness>,
+}
+
+/// Whether reads of a shard went to the disk lately.
+#[derive(Debug, Default)]
+pub(crate) struct Coldness(AtomicU32);
+
+/// How many pages after a slow one are taken for cold before it is looked at again.
+const COLD_PAGES: u32 = 64;
+
+impl Coldness {
+    /// Whether what is read now is likely not in memory.
+    #[inline]
+    pub(crate) fn is_cold(&self) -> bool {
+        let left = self.0.load(Ordering::Relaxed);
+        if left > 0 {
+            // Two at a time may count as one: it is an estimate.
+            self.0.store(left - 1, Ordering::Relaxed);
+        }
+        left > 0
+    }
+
+    /// A read went to the disk.
+    pub(crate) fn note_slow(&self) {
+        self.0.store(COLD_PAGES, Ordering::Relaxed);
+    }
 }
 
 /// What one read sees: a view, and how far.
@@ -97,6 +130,26 @@ impl Source {
     }
 }
 
+/// A record's leaf.
+#[derive(Debug)]
+pub(crate) enum Leaf<'v> {
+    /// In a mapped segment.
+    Lent(&'v [u8]),
+    /// In a block of a pack, at this place.
+    Packed(Block, usize),
+}
+
+impl Deref for Leaf<'_> {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Lent(leaf) => leaf,
+            Self::Packed(block, index) => block.leaf(*index).unwrap_or_default(),
+        }
+    }
+}
+
 impl ShardView {
     /// One past the last published sequence.
     pub(crate) fn end(&self) -> u64 {
@@ -105,7 +158,15 @@ impl ShardView {
 
     /// The first sequence that is there.
     pub(crate) fn start(&self) -> u64 {
-        self.segments.first().map_or(0, |segment| segment.base())
+        let packed = self.packs.first().map(|pack| pack.base());
+        packed.or_else(|| Some(self.segments.first()?.base())).unwrap_or_default()
+    }
+
+    /// The pack that holds a sequence, and its place in `packs`.
+    pub(crate) fn pack_of(&self, sequence: u64) -> Option<(usize, &Arc<Pack>)> {
+        let place = self.packs.partition_point(|pack| pack.end() <= sequence);
+        let pack = self.packs.get(place)?;
+        (pack.base() <= sequence).then_some((place, pack))
     }
 
     /// The current recovery epoch.
@@ -119,6 +180,15 @@ impl ShardView {
         later.map(|rollback| rollback.first_lost).min()
     }
 
+    /// The id of the sealed segment that holds a sequence, packed or not.
+    pub(crate) fn segment_id_of(&self, sequence: u64) -> Option<u64> {
+        if let Some((_, pack)) = self.pack_of(sequence) {
+            let place = pack.parts().partition_point(|part| part.end() <= sequence);
+            return pack.parts().get(place).map(|part| part.segment);
+        }
+        self.segment_of(sequence).map(|(_, segment)| segment.header().segment)
+    }
+
     /// The segment that holds a sequence, and its place in `segments`.
     pub(crate) fn segment_of(&self, sequence: u64) -> Option<(usize, &Arc<Segment>)> {
         let behind = self.segments.partition_point(|segment| segment.base() <= sequence);
@@ -127,15 +197,19 @@ impl ShardView {
         (sequence < segment.end()).then_some((place, segment))
     }
 
-    /// The leaf of a record.
-    pub(crate) fn leaf(&self, sequence: u64) -> Result<&[u8]> {
+    /// The leaf of a record, wherever it lies.
+    pub(crate) fn leaf(&self, sequence: u64) -> Result<Leaf<'_>> {
+        if let Some((_, pack)) = self.pack_of(sequence) {
+            let (block, index) = pack.find(sequence)?;
+            return Ok(Leaf::Packed(block, index));
+        }
         let (_, segment) = self.segment_of(sequence).ok_or_else(|| {
             Error::new(
                 ErrorKind::Corruption,
                 format!("the index names record {sequence} of shard {}, which is not there", self.shard),
             )
         })?;
-        segment.leaf(sequence)
+        segment.leaf(sequence).map(Leaf::Lent)
     }
 
     /// What the user had before the newest source, which is the writer's own: from the sources, the newest first, until the
@@ -170,22 +244,27 @@ impl ShardView {
     /// Compares each record of a user with what the index says: walks all records and counts along.
     pub(crate) fn check_index(&self, key: &IndexKey) -> Result<()> {
         let mut counts: HashMap<Fingerprint, u64> = HashMap::new();
+        let mut count = |leaf: &[u8], path: &Path, offset: &dyn Fn(u64) -> usize| {
+            let event =
+                EventView::parse(leaf).map_err(|error| Error::corruption(path, 0, error.to_string()))?;
+            let (Some(user), Some(user_sequence)) = (event.user_id_bytes(), event.user_sequence()) else {
+                return Ok(());
+            };
+            let next = counts.entry(key.fingerprint(user)).or_insert(user_sequence);
+            if *next != user_sequence {
+                let message = format!("user sequence {user_sequence} stands where {next} should");
+                return Err(Error::corruption(path, offset(event.sequence()) as u64, message));
+            }
+            *next += 1;
+            Ok(())
+        };
+        // A pack has its records by user, and each user's in their order: that is all that is needed here.
+        for pack in &self.packs {
+            pack.verify(|leaf| count(leaf, pack.path(), &|_| 0))?;
+        }
         for segment in &self.segments {
-            segment.verify(|leaf| {
-                let event = EventView::parse(leaf)
-                    .map_err(|error| Error::corruption(segment.path(), 0, error.to_string()))?;
-                let (Some(user), Some(user_sequence)) = (event.user_id_bytes(), event.user_sequence()) else {
-                    return Ok(());
-                };
-                let next = counts.entry(key.fingerprint(user)).or_insert(user_sequence);
-                if *next != user_sequence {
-                    let message = format!("user sequence {user_sequence} stands where {next} should");
-                    let offset = segment.offset_of(event.sequence() - segment.base()).unwrap_or_default();
-                    return Err(Error::corruption(segment.path(), offset as u64, message));
-                }
-                *next += 1;
-                Ok(())
-            })?;
+            let offset = |sequence| segment.offset_of(sequence - segment.base()).unwrap_or_default();
+            segment.verify(|leaf| count(leaf, segment.path(), &offset))?;
         }
         for (user, count) in counts {
             let indexed = self.user_count(user, u64::MAX)?;

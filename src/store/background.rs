@@ -1,5 +1,5 @@
-//! The threads that look after a store: some for files ahead, one for sealing, one for merging, some that commit for tasks,
-//! one that commits on time.
+//! The threads that look after a store: some for files ahead, one for sealing, one for merging, one for packing, some that
+//! commit for tasks, one that commits on time.
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -24,6 +24,8 @@ const AHEAD_THREADS_MAX: usize = 4;
 /// How many bytes of merged runs are written in a second, at most: writers and readers need the disk, too. About four times
 /// what a million events a second make.
 const MERGE_BYTES_PER_SECOND: u64 = 64 << 20;
+/// How many bytes of events are packed in a second, at most, each of them counted twice: written and verified.
+const PACK_BYTES_PER_SECOND: u64 = 256 << 20;
 /// How many threads commit for tasks: each waits for one shard's file.
 const COMMIT_THREADS_MAX: usize = 4;
 /// How often a store at `Buffered` syncs.
@@ -45,6 +47,7 @@ impl Background for Inline {
                     let _ = shard.run(Job::Heads);
                 }
                 let _ = shard.run(Job::Merge);
+                let _ = shard.run(Job::Pack);
             }
         }
     }
@@ -67,6 +70,7 @@ pub(super) struct Workers {
     heads: Receiver<Work>,
     merging: Receiver<Work>,
     stopped: Receiver<Never>,
+    packing: Receiver<Work>,
     commits: Receiver<Arc<Shard>>,
     /// Never sent to: it ends when the store is closed.
     ticks: Receiver<()>,
@@ -80,6 +84,7 @@ struct Queues {
     sealing: Mutex<Option<Sender<Work>>>,
     heads: Mutex<Option<Sender<Work>>>,
     merging: Mutex<Option<Sender<Work>>>,
+    packing: Mutex<Option<Sender<Work>>>,
     /// Dropped when the threads are to stop.
     running: Mutex<Option<Sender<Never>>>,
     commits: Mutex<Option<Sender<Arc<Shard>>>>,
@@ -92,6 +97,7 @@ impl Background for Queues {
             Job::Seal => &self.sealing,
             Job::Heads => &self.heads,
             Job::Merge => &self.merging,
+            Job::Pack => &self.packing,
             Job::Prepare | Job::Populate | Job::Checkpoint => &self.ahead,
         };
         if let Some(queue) = &*queue.lock() {
@@ -113,6 +119,7 @@ impl Workers {
         let (sealing, sealing_work) = unbounded();
         let (heads, heads_work) = unbounded();
         let (merging, merging_work) = unbounded();
+        let (packing, packing_work) = unbounded();
         let (running, stopped) = bounded(0);
         let (commits, commits_asked) = unbounded();
         let (ticks, ticked) = bounded(0);
@@ -121,6 +128,7 @@ impl Workers {
             sealing: Mutex::new(Some(sealing)),
             heads: Mutex::new(Some(heads)),
             merging: Mutex::new(Some(merging)),
+            packing: Mutex::new(Some(packing)),
             running: Mutex::new(Some(running)),
             commits: Mutex::new(Some(commits)),
             ticks: Mutex::new(Some(ticks)),
@@ -132,6 +140,7 @@ impl Workers {
             heads: heads_work,
             merging: merging_work,
             stopped,
+            packing: packing_work,
             commits: commits_asked,
             ticks: ticked,
             threads: Mutex::default(),
@@ -158,12 +167,15 @@ impl Workers {
         threads.push(spawn("usertrail-seal", move || {
             for (shard, job) in sealing {
                 let _ = shard.run(job);
-                // What was sealed may have made a merge due.
+                // What was sealed may have made a merge due, or have to be packed.
                 queues.submit(&shard, Job::Merge);
+                queues.submit(&shard, Job::Pack);
             }
         })?);
         let (merging, stopped) = (self.merging.clone(), self.stopped.clone());
         threads.push(spawn("usertrail-merge", move || merge_all(&merging, &stopped))?);
+        let (packing, stopped) = (self.packing.clone(), self.stopped.clone());
+        threads.push(spawn("usertrail-pack", move || pack_all(&packing, &stopped))?);
         for _ in 0..core.shards.len().min(COMMIT_THREADS_MAX) {
             let (core, asked) = (Arc::clone(core), self.commits.clone());
             let run = move || asked.iter().for_each(|shard| core.committer.commit_asked(&shard));
@@ -189,6 +201,7 @@ impl Workers {
         *self.queues.heads.lock() = None;
         *self.queues.merging.lock() = None;
         *self.queues.running.lock() = None;
+        *self.queues.packing.lock() = None;
         *self.queues.commits.lock() = None;
         *self.queues.ticks.lock() = None;
         for thread in self.threads.lock().drain(..) {
@@ -218,18 +231,27 @@ fn spawn_worker(name: &str, work: Receiver<Work>) -> Result<JoinHandle<()>> {
 /// Merges what is due in these shards, no faster than it may, until the store closes.
 fn merge_all(work: &Receiver<Work>, stopped: &Receiver<Never>) {
     lower_thread_priority();
-    let mut pace = |written: u64| {
-        // A wait that ends at once when the store closes; the sender is dropped then.
-        let wait = Duration::from_micros(written.saturating_mul(1_000_000) / MERGE_BYTES_PER_SECOND);
-        match stopped.recv_timeout(wait) {
-            Ok(never) => match never {},
-            Err(RecvTimeoutError::Timeout) => Ok(()),
-            Err(RecvTimeoutError::Disconnected) => Err(Error::new(ErrorKind::Closed, "the store is closed")),
-        }
-    };
     for (shard, _) in work {
         // What fails here is tried again after the next seal.
-        let _ = shard.merge_due(&mut pace);
+        let _ = shard.merge_due(&mut |written| wait_for(written, MERGE_BYTES_PER_SECOND, stopped));
+    }
+}
+
+/// Packs what is due in these shards, no faster than it may, until the store closes.
+fn pack_all(work: &Receiver<Work>, stopped: &Receiver<Never>) {
+    lower_thread_priority();
+    for (shard, _) in work {
+        // As for merges.
+        let _ = shard.pack_due(&mut |packed| wait_for(packed, PACK_BYTES_PER_SECOND, stopped));
+    }
+}
+
+/// A wait that ends at once when the store closes; the sender is dropped then.
+fn wait_for(bytes: u64, bytes_per_second: u64, stopped: &Receiver<Never>) -> Result<()> {
+    match stopped.recv_timeout(Duration::from_micros(bytes.saturating_mul(1_000_000) / bytes_per_second)) {
+        Ok(never) => match never {},
+        Err(RecvTimeoutError::Timeout) => Ok(()),
+        Err(RecvTimeoutError::Disconnected) => Err(Error::new(ErrorKind::Closed, "the store is closed")),
     }
 }
 
@@ -340,7 +362,8 @@ mod tests {
             std::thread::yield_now();
         }
         let view = store.0.core.shard_at(0).view();
-        let event = EventView::parse(view.leaf(0).unwrap()).unwrap();
+        let leaf = view.leaf(0).unwrap();
+        let event = EventView::parse(&leaf).unwrap();
         assert_eq!(event.action(), Ok("system.clock_jumped"));
         let details = r#"{"actual":"1970-01-01T01:00:00Z","expected":"1970-01-01T00:00:00Z"}"#;
         assert_eq!(event.details(), Ok(Some(details)));

@@ -23,7 +23,9 @@ pub struct ShardLayout {
     pub durable: Sequence,
     /// Its recovery epoch.
     pub epoch: Epoch,
-    /// Its segments, oldest first.
+    /// What lies before its segments, oldest first.
+    pub packs: Vec<PackLayout>,
+    /// Its segments that are not packed, oldest first.
     pub segments: Vec<SegmentLayout>,
     /// What began each recovery epoch, oldest first.
     pub rollbacks: Vec<RollbackNote>,
@@ -46,6 +48,25 @@ pub struct SegmentLayout {
     pub sealed: bool,
     /// The length of its file in bytes.
     pub file_bytes: u64,
+}
+
+/// A pack of a shard: several segments in one file, sorted by user and compressed.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct PackLayout {
+    /// Its number within the shard, and the name of its file.
+    pub pack: u64,
+    /// Its first sequence.
+    pub first: Sequence,
+    /// One past its last sequence.
+    pub end: Sequence,
+    /// How many segments it stands for.
+    pub segments: u64,
+    /// The length of its file in bytes.
+    pub file_bytes: u64,
+    /// The bytes that its events had in the segments, without envelopes.
+    pub leaf_bytes: u64,
 }
 
 /// The beginning of a recovery epoch: a writer ended without closing the store.
@@ -93,6 +114,14 @@ impl Core {
     fn layout_of(&self, shard: &Shard) -> Result<ShardLayout> {
         self.follow(shard)?;
         let view = shard.view();
+        let packs = view.packs.iter().map(|pack| PackLayout {
+            pack: pack.header().number,
+            first: Sequence::new(pack.base()),
+            end: Sequence::new(pack.end()),
+            segments: pack.parts().len() as u64,
+            file_bytes: pack.header().file_bytes,
+            leaf_bytes: pack.header().leaf_bytes,
+        });
         let segments = view.segments.iter().map(|segment| SegmentLayout {
             segment: segment.header().segment,
             generation: segment.header().generation,
@@ -113,6 +142,7 @@ impl Core {
             end: Sequence::new(view.end()),
             durable: Sequence::new(self.durable(shard).min(view.end())),
             epoch: Epoch::new(view.epoch()),
+            packs: packs.collect(),
             segments: segments.collect(),
             rollbacks: rollbacks.collect(),
         })

@@ -12,6 +12,7 @@ mod create;
 mod inspect;
 mod open;
 mod options;
+mod pack;
 mod read;
 mod stats;
 
@@ -23,9 +24,10 @@ use crossbeam_utils::CachePadded;
 use parking_lot::Mutex;
 
 pub use append::{BatchError, Pending, Receipt};
-pub use inspect::{RollbackNote, SegmentLayout, ShardLayout};
+pub use inspect::{PackLayout, RollbackNote, SegmentLayout, ShardLayout};
 pub use open::RecoveryReport;
-pub use options::{Durability, Options};
+pub use options::{Durability, Options, PackAfter};
+pub use pack::Packed;
 pub use read::UserLogQuery;
 pub use stats::{MemoryStats, ShardStats, Stats};
 
@@ -152,7 +154,8 @@ impl Store {
         }
     }
 
-    /// Does what the background would do in its own time: seals segments that are full, and merges index runs. Returns when
+    /// Does what the background would do in its own time: seals segments that are full, merges index runs, and packs
+    /// what is to be [packed](Options::pack_after). Returns when
     /// nothing of it is due any more.
     ///
     /// Never needed: the background keeps up by itself, slowly enough not to be in anybody's way. Useful after a large
@@ -183,6 +186,7 @@ impl Store {
             }
             shard.run(Job::Seal)?;
             shard.merge_due(&mut |_| core.check_open())?;
+            shard.pack_due(&mut |_| core.check_open())?;
         }
         core.check_open()
     }

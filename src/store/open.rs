@@ -172,6 +172,7 @@ fn context(
         checkpoint_bytes: options.checkpoint_bytes,
         live,
         access,
+        pack_after: options.pack_after.bytes_of_shard(host.disk.memory_bytes(), manifest.shards),
     })
 }
 

@@ -59,6 +59,32 @@ pub struct Options {
     pub(super) clock_jump_max: Duration,
     pub(super) merge_fan_out: usize,
     pub(super) repair: Repair,
+    pub(super) pack_after: PackAfter,
+}
+
+/// When the oldest sealed segments of a store are packed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum PackAfter {
+    /// When more bytes of sealed segments are unpacked than half of the machine's memory.
+    #[default]
+    HalfOfMemory,
+    /// When more bytes of sealed segments are unpacked than this; 0: as soon as they are sealed.
+    Bytes(u64),
+    /// Not on its own; [`Store::pack`] still packs.
+    Never,
+}
+
+impl PackAfter {
+    /// How many bytes each of the shards keeps unpacked.
+    pub(super) fn bytes_of_shard(self, memory_bytes: Option<u64>, shards: u16) -> Option<u64> {
+        let all = match self {
+            // A machine that doesn't say how much memory it has keeps its segments as they are.
+            Self::HalfOfMemory => memory_bytes? / 2,
+            Self::Bytes(bytes) => bytes,
+            Self::Never => return None,
+        };
+        Some(all / u64::from(shards.max(1)))
+    }
 }
 
 impl Default for Options {
@@ -83,6 +109,7 @@ impl Options {
             clock_jump_max: Duration::from_mins(1),
             merge_fan_out: MERGE_FAN_OUT,
             repair: Repair::No,
+            pack_after: PackAfter::default(),
         }
     }
 
@@ -188,6 +215,18 @@ impl Options {
     #[must_use]
     pub fn repair(mut self, repair: bool) -> Self {
         self.repair = if repair { Repair::RollBack } else { Repair::No };
+        self
+    }
+
+    /// When the oldest sealed segments are packed: sorted by user and compressed, in the background. Default:
+    /// [`PackAfter::HalfOfMemory`].
+    ///
+    /// A pack takes about a quarter of the room, and a user's old events lie side by side in it, which costs fewer
+    /// reads where they are not in memory; where they are, a page of them costs more time. Events stay byte for
+    /// byte what they were, and [`Store::unpack`] makes segments of them again.
+    #[must_use]
+    pub fn pack_after(mut self, pack_after: PackAfter) -> Self {
+        self.pack_after = pack_after;
         self
     }
 

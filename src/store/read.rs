@@ -179,7 +179,7 @@ impl Store {
         let damaged = |error: crate::event::LeafError| {
             Error::new(ErrorKind::Corruption, format!("record {sequence} of shard {}: {error}", shard.id))
         };
-        let event = EventView::parse(leaf).map_err(damaged)?;
+        let event = EventView::parse(&leaf).map_err(damaged)?;
         if event.id() != id {
             return Ok(None);
         }

@@ -6,7 +6,7 @@ use super::{Core, Store};
 use crate::error::Result;
 use crate::ids::{Epoch, ShardId};
 use crate::shard::memory::Usage;
-use crate::shard::view::Source;
+use crate::shard::view::{ShardView, Source};
 
 /// A store in numbers.
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
@@ -19,8 +19,16 @@ pub struct Stats {
     pub users: u64,
     /// Shards.
     pub shards: u16,
-    /// Segments, sealed and active.
+    /// Segments, sealed and active, that are not packed.
     pub segments: u64,
+    /// How many of them are not sealed: the active one of each shard, and those that wait to be sealed.
+    pub unsealed_segments: u64,
+    /// Packs: what old segments were made into.
+    pub packs: u64,
+    /// Events in them.
+    pub packed_events: u64,
+    /// Their length in bytes.
+    pub pack_bytes: u64,
     /// Index runs.
     pub runs: u64,
     /// Merges of index runs that this process has done.
@@ -43,7 +51,7 @@ pub struct Stats {
     pub tail_events: u64,
     /// Users in those segments, counted in each.
     pub tail_users: u64,
-    /// Bytes of memory for record offsets, checksum marks and dictionaries.
+    /// Bytes of memory for record offsets, checksum marks, dictionaries and what packs say of themselves.
     pub segment_memory_bytes: u64,
     /// Memory: what is used for what.
     pub memory: MemoryStats,
@@ -80,6 +88,8 @@ pub struct MemoryStats {
     pub checksum_mark_bytes: u64,
     /// What is known of index runs: dictionaries, and a bit for each page that was compared.
     pub run_bytes: u64,
+    /// What is known of packs: their dictionaries, directories' first lines, and a bit for each page that was compared.
+    pub pack_bytes: u64,
     /// Sealing that runs now.
     pub sealing_bytes: u64,
     /// Copies of records that a failed sync may lose. Not bounded by the budget: they are all there is of them.
@@ -96,6 +106,7 @@ impl MemoryStats {
             record_offsets,
             checksum_marks,
             runs,
+            packs,
             sealing,
             rescued,
             ..
@@ -105,10 +116,17 @@ impl MemoryStats {
         self.record_offset_bytes += record_offsets;
         self.checksum_mark_bytes += checksum_marks;
         self.run_bytes += runs;
+        self.pack_bytes += packs;
         self.sealing_bytes += sealing;
         self.rescued_bytes += rescued;
-        self.used_bytes +=
-            active_index + frozen_indexes + record_offsets + checksum_marks + runs + sealing + rescued;
+        self.used_bytes += active_index
+            + frozen_indexes
+            + record_offsets
+            + checksum_marks
+            + runs
+            + packs
+            + sealing
+            + rescued;
         self.head_table_mapped_bytes += usage.heads_mapped;
     }
 }
@@ -172,6 +190,18 @@ impl Stats {
     }
 }
 
+impl Stats {
+    fn count_files(&mut self, view: &ShardView) {
+        self.segments += view.segments.len() as u64;
+        self.unsealed_segments += view.segments.iter().filter(|segment| !segment.is_sealed()).count() as u64;
+        for pack in &view.packs {
+            self.packs += 1;
+            self.packed_events += pack.records();
+            self.pack_bytes += pack.header().file_bytes;
+        }
+    }
+}
+
 impl Core {
     fn stats(&self) -> Result<Stats> {
         self.check_open()?;
@@ -180,6 +210,10 @@ impl Core {
             users: 0,
             shards: self.manifest.shards,
             segments: 0,
+            unsealed_segments: 0,
+            packs: 0,
+            packed_events: 0,
+            pack_bytes: 0,
             runs: 0,
             merges: 0,
             merged_bytes: 0,
@@ -218,7 +252,6 @@ impl Core {
             });
             stats.events += events;
             stats.users += users;
-            stats.segments += view.segments.len() as u64;
             stats.bytes_ahead += shard.bytes_ahead(view);
             stats.unsynced_bytes += shard.unsynced_bytes();
             stats.merges += shard.merges.load(Ordering::Relaxed);
@@ -228,7 +261,8 @@ impl Core {
             let usage = shard.usage(view);
             stats.memory.add(&usage);
             stats.segment_memory_bytes +=
-                usage.record_offsets + usage.checksum_marks + usage.runs + usage.rescued;
+                usage.record_offsets + usage.checksum_marks + usage.runs + usage.packs + usage.rescued;
+            stats.count_files(view);
             view.sources.iter().for_each(|source| stats.count_source(source));
         }
         let used = stats.bytes_on_disk.saturating_sub(stats.bytes_ahead);

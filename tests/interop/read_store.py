@@ -208,6 +208,8 @@ def shard_manifest(directory, store_id, shard):
         entry["end"], entry["used_to"] = closed.get(entry["id"], (None, 0))
     names = ("epoch", "first_lost", "lost_end", "at")
     rollbacks = [dict(zip(names, file.take("I4xQQq", entry))) for entry in archive.vector(at + 40, 32)]
+    if version > 1 and archive.vector(at + 56, 32):
+        raise SystemExit(f"{file.path}: the store is packed, which this reader does not read: usertrail pack --undo")
     runs = [] if version == 1 else [file.take("3Q", entry) for entry in archive.vector(at + 48, 24)]
     return segments, rollbacks, runs
 

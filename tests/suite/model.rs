@@ -24,6 +24,8 @@ enum Step {
     Resume(usize, usize),
     Misuse(usize, usize),
     ById(usize, u128),
+    /// Packs what is sealed, or undoes it.
+    Pack(bool),
     ReadBeside,
     Maintain,
     Reopen(bool),
@@ -106,6 +108,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => any::<(usize, usize)>().prop_map(|(which, how)| Step::Misuse(which, how)),
         2 => (any::<usize>(), prop_oneof![any::<u128>(), (0_u32..128).prop_map(|bit| 1 << bit)])
             .prop_map(|(which, bits)| Step::ById(which, bits)),
+        2 => prop::bool::weighted(0.3).prop_map(Step::Pack),
         1 => Just(Step::ReadBeside),
         2 => Just(Step::Maintain),
         1 => any::<bool>().prop_map(Step::Reopen),
@@ -122,8 +125,9 @@ const DURABILITIES: [Durability; 4] = [
 
 fn setting(on_disk: bool) -> impl Strategy<Value = Setting> {
     let durability = any_of(&DURABILITIES);
-    (any_of(&[1_u16, 1, 2, 4]), durability, any::<bool>())
-        .prop_map(move |(shards, durability, in_order)| Setting { on_disk, shards, durability, in_order })
+    (any_of(&[1_u16, 1, 2, 4]), durability, any::<bool>(), any::<bool>()).prop_map(
+        move |(shards, durability, in_order, packs)| Setting { on_disk, shards, durability, in_order, packs },
+    )
 }
 
 fn run(setting: Setting, steps: Vec<Step>) {
@@ -141,6 +145,7 @@ fn run(setting: Setting, steps: Vec<Step>) {
             Step::Resume(which, limit) => world.resume(which, limit),
             Step::Misuse(which, how) => world.misuse(which, how),
             Step::ById(which, bits) => world.by_id(which, bits),
+            Step::Pack(undo) => world.pack(undo),
             Step::ReadBeside => world.read_beside(),
             Step::Maintain => world.maintain(),
             Step::Reopen(close) => world.reopen(close),
@@ -170,7 +175,8 @@ proptest! {
 /// in a segment have no times of their own; they were asked one by one, beside the two in which the bounds lie.
 #[test]
 fn a_time_range_touches_no_more_than_two_blocks_in_vain() {
-    let setting = Setting { on_disk: false, shards: 1, durability: Durability::Buffered, in_order: true };
+    let setting =
+        Setting { on_disk: false, shards: 1, durability: Durability::Buffered, in_order: true, packs: false };
     let mut world = World::new(setting);
     let spec = Spec {
         user: Some(0),

@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use tempfile::TempDir;
 use usertrail::{
     Action, Category, Details, Durability, ErrorKind, Event, EventId, Level, Message, NewEvent, Options,
-    Order, Page, Receipt, Service, Status, Store, TenantId, Timestamp, UserId, UserLogQuery, UserSequence,
+    Order, PackAfter, Page, Receipt, Service, Status, Store, TenantId, Timestamp, UserId, UserLogQuery,
+    UserSequence,
 };
 
 use crate::fixture::{copy_of_killed, user, whole_log};
@@ -185,6 +186,19 @@ pub struct Setting {
     pub durability: Durability,
     /// Every event occurs later than the one before it.
     pub in_order: bool,
+    /// What is sealed is packed at once.
+    pub packs: bool,
+}
+
+impl Setting {
+    fn options(&self) -> Options {
+        let pack_after = if self.packs { PackAfter::Bytes(0) } else { PackAfter::Never };
+        Options::new()
+            .durability(self.durability)
+            .checkpoint_bytes(4096)
+            .merge_fan_out(MERGE_FAN_OUT)
+            .pack_after(pack_after)
+    }
 }
 
 pub struct World {
@@ -204,12 +218,7 @@ const MERGE_FAN_OUT: usize = 2;
 impl World {
     pub fn new(setting: Setting) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let options = Options::new()
-            .shards(setting.shards)
-            .durability(setting.durability)
-            .segment_bytes_max(1 << 20)
-            .checkpoint_bytes(4096)
-            .merge_fan_out(MERGE_FAN_OUT);
+        let options = setting.options().shards(setting.shards).segment_bytes_max(1 << 20);
         let store = if setting.on_disk {
             options.create_new(dir.path().join("0")).unwrap()
         } else {
@@ -466,6 +475,15 @@ impl World {
         store.check().unwrap();
     }
 
+    /// Packs what is sealed, or makes segments of it again.
+    pub fn pack(&self, undo: bool) {
+        let done = if undo { self.store.unpack() } else { self.store.pack() }.unwrap();
+        let stats = self.store.stats().unwrap();
+        assert!(done.events <= stats.events);
+        // A store that packs by itself may be at it again.
+        assert!(!undo || self.setting.packs || stats.packed_events == 0);
+    }
+
     pub fn verify_all(&self) {
         self.verify(&self.store);
     }
@@ -477,17 +495,14 @@ impl World {
         }
     }
 
-    /// Closes (or drops) the store and opens it again.
-    fn options(&self) -> Options {
-        Options::new().durability(self.setting.durability).checkpoint_bytes(4096).merge_fan_out(MERGE_FAN_OUT)
-    }
-
     /// What the background would do in its time is done now.
     pub fn maintain(&mut self) {
         self.store.maintain().unwrap();
         let stats = self.store.stats().unwrap();
         assert_eq!(stats.merge_waiting_bytes, 0);
-        let sealed = stats.segments - u64::from(stats.shards);
+        let layout = self.store.layout().unwrap();
+        let packed: u64 = layout.iter().flat_map(|shard| &shard.packs).map(|pack| pack.segments).sum();
+        let sealed = stats.segments + packed - u64::from(stats.shards);
         assert!(stats.runs <= sealed);
         if stats.shards == 1 {
             // With a fan-out of two, no two runs of one level stand side by side.
@@ -511,7 +526,7 @@ impl World {
         }
         // The old handle holds the lock until it is dropped.
         self.store = Options::new().shards(1).in_memory().unwrap();
-        self.store = self.options().open(path).unwrap();
+        self.store = self.setting.options().open(path).unwrap();
         assert!(self.store.recovery().shards.is_empty(), "{:?}", self.store.recovery());
         self.verify_all();
     }
@@ -525,7 +540,7 @@ impl World {
         self.lives += 1;
         copy_of_killed(&from, &self.path());
         self.read_unrecovered();
-        self.store = self.options().open(self.path()).unwrap();
+        self.store = self.setting.options().open(self.path()).unwrap();
         assert!(!self.store.recovery().rolled_back(), "{:?}", self.store.recovery());
         self.verify_all();
     }

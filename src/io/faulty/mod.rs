@@ -456,6 +456,16 @@ impl Disk for FaultyDisk {
         Ok(made.unwrap())
     }
 
+    fn shorten(&self, path: &Path, bytes: u64) -> Result<()> {
+        self.change(Kind::Write, "shorten", path, |state, _| {
+            let number = state.inode("shorten", path)?;
+            if let Some(inode) = state.inodes.get_mut(&number) {
+                inode.shorten(usize::try_from(bytes).unwrap());
+            }
+            Ok(())
+        })
+    }
+
     fn open(&self, path: &Path, _access: Access) -> Result<Arc<dyn DiskFile>> {
         let state = self.look("open", path)?;
         let number = state.inode("open", path)?;
@@ -495,6 +505,10 @@ impl Disk for FaultyDisk {
             Ok(())
         })?;
         Ok(made.unwrap())
+    }
+
+    fn memory_bytes(&self) -> Option<u64> {
+        None
     }
 
     fn used_bytes(&self, path: &Path) -> Result<u64> {

@@ -62,6 +62,12 @@ impl Inode {
         Self { memory: memory_of(&zeros), durable: zeros.clone(), clean: zeros, bytes, durable_bytes: 0 }
     }
 
+    /// Cuts the file; the disk may have the longer one until the next sync.
+    pub(super) fn shorten(&mut self, bytes: usize) {
+        self.bytes = bytes.min(self.bytes);
+        self.memory = memory_of(&self.memory.all()[..self.bytes]);
+    }
+
     pub(super) fn current(&self) -> Vec<u8> {
         let mut bytes = self.memory.all();
         bytes.truncate(self.bytes);
@@ -89,6 +95,8 @@ impl Inode {
         }
         if !lost {
             self.durable_bytes = self.bytes;
+            self.durable.truncate(self.bytes);
+            self.clean.truncate(self.bytes);
         }
     }
 
@@ -129,8 +137,10 @@ impl Inode {
         }
         if self.durable_bytes != self.bytes {
             let length = match mode.page(dice) {
-                0 => self.durable_bytes.min(self.bytes),
+                0 => self.durable_bytes,
                 1 => self.bytes,
+                // Growing or being cut, it is one or the other; what was never synced may have any length.
+                _ if self.durable_bytes > 0 => self.durable_bytes,
                 _ => dice.below(self.bytes + 1),
             };
             left.truncate(length);

@@ -13,7 +13,7 @@ use crate::store::open::WorkersKind;
 const TRIES: u64 = 200;
 
 /// Whether one of many tries fails with the bug, and does not without it.
-fn is_noticed(bug: Option<Bug>, lies: Lies, attempt: impl Fn(Lies, &mut Dice)) -> bool {
+pub(super) fn is_noticed(bug: Option<Bug>, lies: Lies, attempt: impl Fn(Lies, &mut Dice)) -> bool {
     for number in 0..TRIES {
         let fails = |bug, lies| {
             seed(bug);

@@ -8,5 +8,6 @@ mod controls;
 mod creation;
 mod faults;
 mod heads;
+mod packing;
 mod power;
 mod rig;

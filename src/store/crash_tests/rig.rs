@@ -40,6 +40,10 @@ pub(super) enum Step {
     NoteFloor,
     /// Takes a page of each user in both orders and keeps the cursors.
     Page,
+    /// Packs everything that is sealed.
+    Pack,
+    /// Makes segments again of everything that is packed.
+    Unpack,
     /// Closes the store and opens it again.
     Reopen,
     /// Drops the store without closing it, the page cache stays, and opens it again.
@@ -256,6 +260,8 @@ impl Rig {
                 self.store().0.core.shards[0].note_floor();
                 Ok(())
             }
+            Step::Pack => self.store().pack().map(drop),
+            Step::Unpack => self.store().unpack().map(drop),
             Step::Page => {
                 self.hold_cursors();
                 Ok(())
@@ -378,7 +384,7 @@ impl Rig {
         let view = self.store().0.core.shards[0].view();
         assert_eq!(view.end(), self.log.len() as u64, "everything that was taken is visible, nothing else");
         for (sequence, entry) in (0..).zip(&self.log) {
-            assert_eq!(view.leaf(sequence).unwrap(), entry.leaf, "{} is byte-identical", entry.marker);
+            assert_eq!(*view.leaf(sequence).unwrap(), *entry.leaf, "{} is byte-identical", entry.marker);
         }
         for user in 0..USERS {
             self.verify_user(user);

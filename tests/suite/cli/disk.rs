@@ -184,3 +184,32 @@ fn a_disk_that_is_too_small_for_a_store_is_left_as_it_was() {
     disk.resize("16m");
     run(["init", "--data", store, "--shards", "1"]).ends_with(0);
 }
+
+#[test]
+fn packing_saves_room_shows_the_same_and_is_undone() {
+    let place = Place::new();
+    let shard = sealed_store(&place);
+    let store = place.store();
+    let expected = list_all(&store, "alice");
+    let packed = run(["pack", "--data", &store, "--json"]).ends_with(0).json();
+    let number = |value: &Value, name: &str| value[name].as_u64().unwrap();
+    assert!(number(&packed, "events") > 3_000, "{packed}");
+    assert!(number(&packed, "bytesAfter") * 2 < number(&packed, "bytesBefore"), "{packed}");
+    assert!(!shard.join("0000000000000000.log").exists());
+    assert_eq!(list_all(&store, "alice"), expected);
+    run(["inspect", "--data", &store]).ends_with(0);
+    let stats = run(["stats", "--data", &store, "--json"]).ends_with(0).json();
+    assert_eq!(number(&stats, "packedEvents"), number(&packed, "events"));
+    let undone = run(["pack", "--data", &store, "--undo"]).ends_with(0);
+    assert!(undone.stdout.starts_with("unpacked "), "{undone:?}");
+    assert!(shard.join("0000000000000000.log").exists());
+    assert_eq!(list_all(&store, "alice"), expected);
+    // An index run of packed segments is made anew, too.
+    run(["pack", "--data", &store]).ends_with(0);
+    let index = std::fs::read_dir(&shard).unwrap().map(|entry| entry.unwrap().path());
+    let index: Vec<PathBuf> = index.filter(|path| path.extension().is_some_and(|end| end == "run")).collect();
+    std::fs::remove_file(&index[0]).unwrap();
+    run(["list", "--data", &store, "--user", "alice"]).ends_with(4);
+    run(["inspect", "--data", &store, "--repair"]).ends_with(0);
+    assert_eq!(list_all(&store, "alice"), expected);
+}

@@ -1,0 +1,169 @@
+//! Packing and unpacking, stopped or failing at each of their operations.
+
+use super::controls::is_noticed;
+use super::power::{crash_at, images_max, kill_at, places, run};
+use super::rig::{LATER, Rig, Step};
+use crate::error::ErrorKind;
+use crate::format::seeded::{Bug, seed};
+use crate::io::faulty::{Damage, Dice, Fault, Lies};
+use crate::store::Durability;
+use crate::store::open::WorkersKind;
+
+const ROLLOVER: Step = Step::Batch { count: 20, bytes: 50_000 };
+
+/// Segments become packs, packs become one, one becomes segments again; events come in between.
+fn workload() -> Vec<Step> {
+    let last = Step::Append { user: Some(0), bytes: 100, durability: LATER };
+    vec![
+        Step::Append { user: None, bytes: 60, durability: LATER },
+        ROLLOVER,
+        Step::Atomic { user: 1, count: 3, bytes: 2500 },
+        ROLLOVER,
+        Step::Page,
+        Step::Pack,
+        Step::Page,
+        ROLLOVER,
+        Step::Pack,
+        Step::KillAndReopen,
+        last,
+        Step::Unpack,
+        Step::Page,
+        ROLLOVER,
+        Step::Pack,
+        last,
+        Step::Reopen,
+        Step::Unpack,
+        Step::Pack,
+        last,
+    ]
+}
+
+#[test]
+fn packs_hold_what_the_segments_held() {
+    let mut rig = Rig::new(LATER);
+    let mut packed = Vec::new();
+    for step in workload() {
+        rig.step(step).unwrap();
+        rig.verify_open();
+        rig.store().check().unwrap();
+        if matches!(step, Step::Pack | Step::Unpack) {
+            let stats = rig.store().stats().unwrap();
+            packed.push((stats.packs, stats.packed_events > 0));
+        }
+    }
+    assert_eq!(packed, [(1, true), (1, true), (0, false), (1, true), (0, false), (1, true)]);
+}
+
+#[test]
+fn a_power_cut_at_any_operation_of_packing_loses_nothing() {
+    let steps = workload();
+    let places = places(&mut Rig::new(LATER), &steps);
+    let mut dice = Dice(21);
+    for image in 0..images_max() / 2 {
+        let place = places[if images_max() > 1000 { image % places.len() } else { dice.below(places.len()) }];
+        let damage = [Damage::Nothing, Damage::Everything, Damage::Random, Damage::Random][image % 4];
+        let seed = dice.next();
+        eprintln!("place {place}, {damage:?}, seed {seed}");
+        crash_at(Rig::new(LATER), &steps, place, damage, seed);
+    }
+}
+
+#[test]
+fn a_kill_at_any_operation_of_packing_loses_nothing() {
+    let steps = workload();
+    let places = places(&mut Rig::new(LATER), &steps);
+    let mut dice = Dice(22);
+    let stride = if images_max() > 1000 { 1 } else { 41 };
+    places.iter().step_by(stride).for_each(|place| kill_at(&steps, WorkersKind::Caller, *place, &mut dice));
+}
+
+/// The places at which packing and unpacking themselves do something, and a store that is about to.
+fn about_to(last: Step) -> (Rig, Vec<usize>) {
+    let prepared = || {
+        let mut rig = Rig::new(LATER);
+        for step in [ROLLOVER, ROLLOVER, Step::Flush] {
+            rig.step(step).unwrap();
+        }
+        if matches!(last, Step::Unpack) {
+            rig.step(Step::Pack).unwrap();
+        }
+        rig
+    };
+    let mut counting = prepared();
+    let places = places(&mut counting, &[last]);
+    (prepared(), places)
+}
+
+#[test]
+fn an_error_at_any_operation_of_packing_is_told_and_changes_nothing() {
+    let mut dice = Dice(23);
+    for step in [Step::Pack, Step::Unpack] {
+        let (_, places) = about_to(step);
+        for fault in [Fault::ErrorOnce, Fault::ShortWrite, Fault::Phantom, Fault::NoSpace] {
+            for place in places.iter().skip(dice.below(5)).step_by(if images_max() > 1000 { 1 } else { 5 }) {
+                eprintln!("{step:?}: {fault:?} at {place}");
+                let (mut rig, _) = about_to(step);
+                rig.disk.inject(fault, *place);
+                let outcome = rig.step(step).map_err(|error| error.kind());
+                let expected = if fault == Fault::NoSpace { ErrorKind::StorageFull } else { ErrorKind::Io };
+                assert!([Ok(()), Err(expected)].contains(&outcome), "{outcome:?}");
+                rig.disk.heal();
+                rig.verify_open();
+                let mut killed = rig.on(rig.disk.after_kill());
+                killed.open().unwrap();
+                killed.verify(true);
+                let mut cut = rig.on(rig.disk.after_power_cut(Damage::Random, dice.next()));
+                cut.open().unwrap();
+                cut.verify(true);
+                // What failed is done by the next attempt.
+                rig.step(step).unwrap();
+                rig.verify_open();
+            }
+        }
+    }
+}
+
+#[test]
+fn a_pack_that_is_not_what_the_segments_were_is_refused() {
+    let (mut rig, _) = about_to(Step::Pack);
+    seed(Some(Bug::PackSpoiled));
+    let refused = rig.step(Step::Pack);
+    seed(None);
+    assert_eq!(refused.unwrap_err().kind(), ErrorKind::Corruption);
+    rig.verify_open();
+    assert_eq!(rig.store().stats().unwrap().packs, 0);
+    rig.step(Step::Reopen).unwrap();
+    rig.verify_open();
+}
+
+fn power_cuts_notice(bug: Bug) -> bool {
+    let steps = workload();
+    let places = places(&mut Rig::new(LATER), &steps);
+    is_noticed(Some(bug), Lies::default(), |_, dice| {
+        let damage = [Damage::Nothing, Damage::Random][dice.below(2)];
+        crash_at(Rig::new(LATER), &steps, places[dice.below(places.len())], damage, dice.next());
+    })
+}
+
+#[test]
+fn a_wrong_pack_that_is_not_verified_is_noticed() {
+    assert!(power_cuts_notice(Bug::PackUnverified));
+}
+
+#[test]
+fn segments_that_are_removed_before_the_manifest_is_durable_are_noticed() {
+    assert!(power_cuts_notice(Bug::PackedBeforeManifest));
+}
+
+#[test]
+fn a_store_packs_by_itself_when_it_is_told_to() {
+    let mut rig = Rig::new(Durability::Durable);
+    rig.options = rig.options.clone().pack_after(crate::PackAfter::Bytes(2 << 20));
+    rig.step(Step::Reopen).unwrap();
+    run(&mut rig, &[ROLLOVER; 12]);
+    rig.verify_open();
+    let stats = rig.store().stats().unwrap();
+    assert!((1..=6).contains(&stats.packs), "{stats:?}");
+    assert!(stats.packed_events >= 150, "{stats:?}");
+    assert!((2..=5).contains(&stats.segments) && stats.unsealed_segments == 1, "{stats:?}");
+}
