@@ -77,8 +77,9 @@ fn next_run(view: &ShardView, covers: u64) -> Option<Arc<Run>> {
 /// Whether much was taken in since the file says how far the table goes.
 fn is_checkpoint_due(view: &ShardView, table: &HeadTable) -> bool {
     let (from, to) = (table.state().covers.end, table.covers());
-    let between = view.segments.iter().filter(|segment| segment.end() > from && segment.end() <= to);
-    from < to && between.count() >= CHECKPOINT_SEGMENTS
+    let packed = view.packs.iter().flat_map(|pack| pack.parts().iter().map(|part| part.end()));
+    let ends = packed.chain(view.segments.iter().map(|segment| segment.end()));
+    from < to && ends.filter(|end| *end > from && *end <= to).count() >= CHECKPOINT_SEGMENTS
 }
 
 impl Shard {

@@ -181,11 +181,12 @@ impl Shard {
             segment.header().file_bytes.saturating_sub(used.unwrap_or(RECORDS_START))
         };
         let room: u64 = view.segments.iter().filter(|segment| !segment.is_sealed()).map(room).sum();
-        let known: u64 = view.segments.iter().map(|segment| segment.header().file_bytes).sum();
+        let known = |id| view.segments.iter().any(|segment| segment.header().segment == id);
         let manifest = self.manifest.lock();
-        let unpacked = manifest.segments.iter().filter(|entry| manifest.pack_of(entry.id).is_none());
-        let listed: u64 = unpacked.map(|entry| entry.file_bytes).sum();
-        room + listed.saturating_sub(known)
+        // What was sealed or packed since the view was made is no room.
+        let listed = manifest.segments.iter().filter(|entry| !entry.sealed && !known(entry.id));
+        let listed: u64 = listed.map(|entry| entry.file_bytes).sum();
+        room + listed + self.unlisted_bytes(known)
     }
 
     /// Compares every checksum, and every user's records with the index.

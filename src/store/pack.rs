@@ -189,6 +189,45 @@ mod tests {
     }
 
     #[test]
+    fn closing_waits_for_a_packing_that_another_caller_is_in() {
+        let disk = Arc::new(MemoryDisk::default());
+        let store = store(&disk);
+        fill(&store, 60, 40_000, 5);
+        let shard = Arc::clone(&store.0.core.shards[0]);
+        std::thread::scope(|scope| {
+            let mut closer = None;
+            let packed = shard.pack_all(&mut |_| {
+                let closer = closer.get_or_insert_with(|| scope.spawn(|| store.close()));
+                while !shard.is_closed() {
+                    std::thread::yield_now();
+                }
+                // Time for a closing that doesn't wait to give up the store's lock.
+                (0..10_000).for_each(|_| std::thread::yield_now());
+                assert!(!closer.is_finished(), "the manifest is still to be written");
+                Ok(())
+            });
+            assert!(packed.unwrap() > 0);
+            closer.unwrap().join().unwrap().unwrap();
+        });
+        let error = shard.unpack_all(&mut |_| Ok(())).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Closed, "{error}");
+        assert_eq!(shard.view().packs.len(), 1);
+    }
+
+    #[test]
+    fn packing_ends_soon_when_it_is_told_to() {
+        let disk = Arc::new(MemoryDisk::default());
+        let store = store(&disk);
+        fill(&store, 60, 40_000, 5);
+        let mut told = 0;
+        let outcome = store.0.core.shards[0].pack_all(&mut |bytes| {
+            told += bytes;
+            Err(crate::Error::new(ErrorKind::Closed, "enough"))
+        });
+        assert_eq!((outcome.unwrap_err().kind(), told), (ErrorKind::Closed, 0), "before much was read");
+    }
+
+    #[test]
     fn packing_saves_room_and_is_undone_byte_for_byte() {
         let disk = Arc::new(MemoryDisk::default());
         let store = store(&disk);
