@@ -1,5 +1,7 @@
 //! Packing and unpacking, stopped or failing at each of their operations.
 
+use std::sync::Arc;
+
 use super::controls::is_noticed;
 use super::power::{crash_at, images_max, kill_at, places, run};
 use super::rig::{LATER, Rig, Step};
@@ -7,6 +9,7 @@ use crate::error::ErrorKind;
 use crate::format::seeded::{Bug, seed};
 use crate::io::Disk;
 use crate::io::faulty::{Damage, Dice, Fault, Lies};
+use crate::shard::Job;
 use crate::store::Durability;
 use crate::store::open::WorkersKind;
 
@@ -112,6 +115,20 @@ fn a_power_cut_while_all_background_work_goes_on_loses_nothing() {
             crash_at(restless(durability), &steps, place, damage, seed);
         }
     }
+}
+
+#[test]
+fn a_head_table_says_how_far_it_goes_where_all_is_packed() {
+    let mut rig = Rig::with_workers(LATER, WorkersKind::Nobody);
+    run(&mut rig, &[ROLLOVER, ROLLOVER, Step::Pack]);
+    let shard = Arc::clone(&rig.store().0.core.shards[0]);
+    shard.run(Job::Heads).unwrap();
+    run(&mut rig, &[ROLLOVER, ROLLOVER, Step::Pack]);
+    let heads = shard.view().heads.clone().unwrap();
+    let told = heads.state().covers.end;
+    assert!(told < heads.covers() && shard.wants_heads());
+    shard.run(Job::Heads).unwrap();
+    assert_eq!(heads.state().covers.end, heads.covers(), "not {told}");
 }
 
 /// The names of the files that hold events.
