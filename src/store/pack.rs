@@ -74,7 +74,7 @@ mod tests {
     use std::path::Path;
     use std::sync::Arc;
 
-    use super::super::open::{Host, WorkersKind, create_new};
+    use super::super::open::{Host, WorkersKind, create_new, open};
     use super::super::{Options, PackAfter, Store};
     use crate::error::ErrorKind;
     use crate::event::{Action, Details, Message, NewEvent, UserId};
@@ -212,6 +212,35 @@ mod tests {
         let error = shard.unpack_all(&mut |_| Ok(())).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Closed, "{error}");
         assert_eq!(shard.view().packs.len(), 1);
+    }
+
+    #[test]
+    fn no_record_is_read_to_open_a_store_without_users() {
+        let disk = Arc::new(MemoryDisk::default());
+        let host = Host { workers: WorkersKind::Caller, ..Host::machine((*disk).clone()) };
+        for packed in [false, true] {
+            let store =
+                if packed { open(&Options::new(), &host, "memory".into()).unwrap() } else { store(&disk) };
+            let system = NewEvent::builder(Action::new("system.noted").unwrap());
+            let system = system.category(crate::Category::System).level(crate::Level::Info);
+            let system = system.message(Message::new("m".repeat(2000)).unwrap()).build().unwrap();
+            if packed {
+                store.pack().unwrap();
+            } else {
+                (0..1500).for_each(|_| drop(store.append(&system).unwrap()));
+            }
+            store.close().unwrap();
+            let name = if packed { "0000000000000000.pack" } else { "0000000000000000.log" };
+            let path = Path::new("memory/shard-00").join(name);
+            let whole = disk.read(&path, u64::MAX).unwrap();
+            let mut damaged = whole.clone();
+            damaged[if packed { 5000 } else { 100_000 }] ^= 1;
+            disk.write_synced(&path, &damaged, Mode::Shared).unwrap();
+            let store = open(&Options::new(), &host, "memory".into()).unwrap();
+            assert_eq!(store.check().unwrap_err().kind(), ErrorKind::Corruption);
+            store.close().unwrap();
+            disk.write_synced(&path, &whole, Mode::Shared).unwrap();
+        }
     }
 
     #[test]
