@@ -8,7 +8,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::recovery::{Sealed, open_listed, read_manifest};
+use super::recovery::{Sealed, open_listed};
 use super::{Context, Shard};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::EventView;
@@ -280,14 +280,6 @@ impl Shard {
         });
         let _ = disk.remove(pack.path());
         Ok(())
-    }
-
-    /// Whether the manifest on disk is surely the one from before a change that failed so. After other errors it may become the
-    /// new one by a power cut.
-    fn manifest_stayed(&self, error: &Error) -> bool {
-        let manifest = self.manifest.lock();
-        error.kind() == ErrorKind::StorageFull
-            && read_manifest(&self.context, &self.dir, self.id).is_ok_and(|on_disk| on_disk == *manifest)
     }
 
     fn change_manifest(&self, change: impl FnOnce(&mut ShardManifest)) -> Result<()> {
