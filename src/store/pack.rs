@@ -227,7 +227,9 @@ mod tests {
             if packed {
                 store.pack().unwrap();
             } else {
-                (0..1500).for_each(|_| drop(store.append(&system).unwrap()));
+                for _ in 0..1500 {
+                    store.append(&system).unwrap();
+                }
             }
             store.close().unwrap();
             let name = if packed { "0000000000000000.pack" } else { "0000000000000000.log" };
