@@ -51,6 +51,12 @@ impl Watch {
             }
         } else {
             let slow = self.began.elapsed() > WALK_SLOW;
+            for place in places.iter_mut().filter(|place| place.offset == OFFSET_LATER) {
+                look_up(view, place);
+                if let Some(segment) = segment_of(place) {
+                    segment.prefetch(place.offset as usize);
+                }
+            }
             // The page's last record is the oldest, or the one farthest from what was read last.
             let last = places.last().and_then(|place| Some((segment_of(place)?, place)));
             let touched = last.filter(|(segment, _)| segment.is_sealed()).is_some_and(|(segment, place)| {
