@@ -14,9 +14,9 @@ use crate::shard::view::{ShardView, Source};
 /// An offset that was not looked up yet.
 pub(super) const OFFSET_LATER: u32 = u32::MAX;
 
-/// A touch that takes longer went to the disk.
+/// A touch that takes longer may have gone to the disk: then the kernel is asked whether it did.
 const TOUCH_SLOW: Duration = Duration::from_micros(20);
-/// A walk through the index that takes longer did so.
+/// The same for a walk through the index.
 const WALK_SLOW: Duration = Duration::from_micros(60);
 
 /// Watches how long a page takes.
@@ -51,6 +51,12 @@ impl Watch {
             }
         } else {
             let slow = self.began.elapsed() > WALK_SLOW;
+            for place in places.iter_mut().filter(|place| place.offset == OFFSET_LATER) {
+                look_up(view, place);
+                if let Some(segment) = segment_of(place) {
+                    segment.prefetch(place.offset as usize);
+                }
+            }
             // The page's last record is the oldest, or the one farthest from what was read last.
             let last = places.last().and_then(|place| Some((segment_of(place)?, place)));
             let touched = last.filter(|(segment, _)| segment.is_sealed()).is_some_and(|(segment, place)| {
