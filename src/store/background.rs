@@ -53,6 +53,10 @@ impl Background for Inline {
     }
 
     fn commit_soon(&self, _shard: &Arc<Shard>) {}
+
+    fn has_threads(&self) -> bool {
+        false
+    }
 }
 
 type Work = (Arc<Shard>, Job);
@@ -109,6 +113,10 @@ impl Background for Queues {
         if let Some(commits) = &*self.commits.lock() {
             let _ = commits.send(Arc::clone(shard));
         }
+    }
+
+    fn has_threads(&self) -> bool {
+        true
     }
 }
 
