@@ -7,7 +7,7 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use super::cold::{OFFSET_LATER, Watch, look_up};
+use super::cold::{OFFSET_LATER, Wanted, Watch, look_up};
 use super::filter::{Filter, Order};
 use super::packed::PackedRecords;
 use super::page::{Page, Place, damaged, read};
@@ -55,7 +55,10 @@ pub(crate) fn user_log(reading: &Reading, key: &Arc<IndexKey>, request: &UserLog
         None => Start { user_sequence: None, sequence: None },
         Some(token) => start_of(token, key, &cursor, view)?,
     };
-    let watch = Watch::begin(view, user)?;
+    let filtered = !request.filter.is_empty();
+    let from_newest = request.order == Order::Newest && request.cursor.is_none() && !filtered;
+    let wanted = Wanted { newest: from_newest.then_some(request.limit), filtered };
+    let watch = Watch::begin(view, user, wanted)?;
     let mut gathering = Gathering {
         reading,
         view,

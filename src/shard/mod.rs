@@ -79,6 +79,8 @@ pub(crate) enum Job {
     Populate,
     /// Make new segments durable, and seal what was rolled over.
     Seal,
+    /// Bring what every look-up passes into memory.
+    Warm,
     /// Make the head table what it should be.
     Heads,
     /// Write an index checkpoint.

@@ -38,8 +38,15 @@ pub(crate) struct ShardView {
 }
 
 /// Whether reads of a shard went to the disk lately.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Coldness(AtomicU32);
+
+impl Default for Coldness {
+    /// What was just opened is likely not in memory.
+    fn default() -> Self {
+        Self(AtomicU32::new(COLD_PAGES))
+    }
+}
 
 /// How many pages after a slow one are taken for cold before it is looked at again.
 const COLD_PAGES: u32 = 64;

@@ -102,7 +102,7 @@ impl Background for Queues {
             Job::Heads => &self.heads,
             Job::Merge => &self.merging,
             Job::Pack => &self.packing,
-            Job::Prepare | Job::Populate | Job::Checkpoint => &self.ahead,
+            Job::Prepare | Job::Populate | Job::Checkpoint | Job::Warm => &self.ahead,
         };
         if let Some(queue) = &*queue.lock() {
             let _ = queue.send((Arc::clone(shard), job));
@@ -222,6 +222,7 @@ impl Workers {
 pub(super) fn start(core: &Core) {
     for shard in &*core.shards {
         core.background.submit(shard, Job::Prepare);
+        core.background.submit(shard, Job::Warm);
         core.background.submit(shard, Job::Seal);
         core.background.submit(shard, Job::Heads);
     }
