@@ -101,7 +101,11 @@ impl<'a> EventView<'a> {
     /// # Errors
     ///
     /// When one of these checks fails.
-    #[inline]
+    #[expect(
+        clippy::inline_always,
+        reason = "called, it answers in memory, in smaller parts than what it answers is then copied in: the processor waits"
+    )]
+    #[inline(always)]
     pub fn parse(leaf: &'a [u8]) -> Result<Self, LeafError> {
         let bad = |reason| Err(LeafError::new("leaf", reason));
         let Some((head, rest)) = leaf.split_first_chunk::<FIXED_BYTES>() else {

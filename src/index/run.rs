@@ -25,6 +25,11 @@ use crate::io::mmap::SegmentMap;
 /// How many steps of a look-up trust in the uniformity of fingerprints.
 const INTERPOLATIONS: u32 = 4;
 
+/// How far ahead postings are asked for: most of a full block.
+const POSTINGS_ASKED: usize = 512;
+/// A line of the processor's cache.
+const LINE_BYTES: usize = 64;
+
 /// An immutable index of a range of the log.
 #[derive(Debug)]
 pub(crate) struct Run {
@@ -266,11 +271,11 @@ impl Run {
     /// about its square root. A few steps lead into the neighbourhood of any; from there on it is searched as any list.
     fn find(&self, user: Fingerprint) -> Result<Option<(u64, DirectoryEntry)>> {
         let (mut low, mut high) = (0, self.header.users);
-        let mut probe = filter::block_of(user, self.header.users).min(self.header.users - 1);
+        let mut probe = self.guess(user);
         let mut step_min = 1;
         for round in 0_u32.. {
             let found = self.fingerprint(probe)?;
-            let between = found.prefix().abs_diff(user.prefix()).carrying_mul(self.header.users, 0).1;
+            let between = self.between(found, user);
             if round >= INTERPOLATIONS {
                 step_min *= 2;
             }
@@ -294,6 +299,63 @@ impl Run {
             }
         }
         Ok(None)
+    }
+
+    /// Where a user is, if fingerprints are quite uniform.
+    #[inline]
+    fn guess(&self, user: Fingerprint) -> u64 {
+        filter::block_of(user, self.header.users).min(self.header.users - 1)
+    }
+
+    /// How many entries lie between two, if fingerprints are quite uniform.
+    #[inline]
+    fn between(&self, one: Fingerprint, other: Fingerprint) -> u64 {
+        one.prefix().abs_diff(other.prefix()).carrying_mul(self.header.users, 0).1
+    }
+
+    /// The first place in the directory at which [`Self::user`] looks, if it looks at any; the processor is asked for it. Like
+    /// the two below a hint, to be used for several runs side by side; what is damaged is told by the look-up itself.
+    #[inline]
+    pub(crate) fn first_probe(&self, user: Fingerprint) -> Option<u64> {
+        let at = self.filter_block(user);
+        self.check_page(at / PAGE_BYTES).ok()?;
+        let probe = self.guess(user);
+        filter::may_contain(self.map.get(at, filter::BLOCK_BYTES)?, user).then(|| self.prefetch_entry(probe))
+    }
+
+    /// The place after this one.
+    #[inline]
+    pub(crate) fn next_probe(&self, user: Fingerprint, probe: u64) -> Option<u64> {
+        let found = self.fingerprint(probe).ok()?;
+        let step = self.between(found, user).saturating_add(1);
+        let next = match found.cmp(&user) {
+            std::cmp::Ordering::Equal => return Some(probe),
+            std::cmp::Ordering::Less => probe.saturating_add(step).min(self.header.users - 1),
+            std::cmp::Ordering::Greater => probe.saturating_sub(step),
+        };
+        Some(self.prefetch_entry(next))
+    }
+
+    /// Asks the processor for the user's table and newest postings, if this is the user's place.
+    #[inline]
+    pub(crate) fn prefetch_postings(&self, user: Fingerprint, probe: u64) {
+        let found = self.entry(probe).ok().filter(|entry| entry.user == user);
+        let Some(found) = found.and_then(|entry| self.user_of(probe, entry).ok()) else { return };
+        let at = |offset: u64| to_usize(self.header.postings.offset.saturating_add(offset));
+        if let Some((begin, end)) = at(found.entry.postings_offset).zip(at(found.end)) {
+            self.map.prefetch(begin);
+            let newest = end.saturating_sub(POSTINGS_ASKED).max(begin + 1);
+            (newest..end).step_by(LINE_BYTES).for_each(|line| self.map.prefetch(line));
+        }
+    }
+
+    #[inline]
+    fn prefetch_entry(&self, index: u64) -> u64 {
+        let at = self.header.directory_offset.wrapping_add(index.wrapping_mul(ENTRY_BYTES as u64));
+        if let Some(at) = to_usize(at) {
+            self.map.prefetch(at);
+        }
+        index
     }
 
     fn fingerprint(&self, index: u64) -> Result<Fingerprint> {

@@ -5,6 +5,7 @@
 
 pub(crate) mod chunked;
 pub(crate) mod clock;
+pub(crate) mod faults;
 #[cfg(test)]
 pub(crate) mod faulty;
 pub(crate) mod memory;

@@ -23,37 +23,28 @@ const HOT: Duration = Duration::from_micros(40);
 /// And for each record that is found.
 const HOT_RECORD: Duration = Duration::from_nanos(200);
 
-/// Whether a page that took so long until its records were found has waited for the disk.
-fn has_waited(took: Duration, records: usize) -> bool {
+/// Whether a page that took so long until its records were found may have waited for the disk: then the kernel is asked
+/// whether it did.
+fn is_slow(took: Duration, records: usize) -> bool {
     took > HOT + HOT_RECORD * u32::try_from(records).unwrap_or(u32::MAX)
-}
-
-/// What a page is asked for.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Wanted {
-    /// At most so many records, the user's newest; `None` if others may be asked for.
-    pub(super) newest: Option<usize>,
-    /// There is a filter: how long the walk through the index takes says nothing.
-    pub(super) filtered: bool,
 }
 
 /// Watches how long a page takes. A page from memory costs two looks at the clock.
 pub(super) struct Watch {
-    /// `None` if the walk through the index is not to be measured.
-    began: Option<Instant>,
+    began: Instant,
     /// Reads were slow lately: everything is asked for before it is touched.
     pub(super) cold: bool,
 }
 
 impl Watch {
     /// Begins a page: where reads were slow lately, asks for what the index has of the user, and for the user's newest
-    /// blocks in packs.
-    pub(super) fn begin(view: &ShardView, user: Fingerprint, wanted: Wanted) -> Result<Self> {
+    /// blocks in packs, if its `newest` records are wanted, so many.
+    pub(super) fn begin(view: &ShardView, user: Fingerprint, newest: Option<usize>) -> Result<Self> {
         let cold = view.coldness.is_cold();
         if cold {
-            ask_for_index(view, user, wanted)?;
+            ask_for_index(view, user, newest)?;
         }
-        Ok(Self { began: (!cold && !wanted.filtered).then(Instant::now), cold })
+        Ok(Self { began: Instant::now(), cold })
     }
 
     /// Ends the walk through the index: asks for the records that it found, if they are not in memory.
@@ -69,16 +60,21 @@ impl Watch {
                 look_up(view, place);
             }
         } else {
-            let began = self.began.unwrap_or_else(Instant::now);
+            for place in places.iter_mut().filter(|place| place.offset == OFFSET_LATER) {
+                look_up(view, place);
+                if let Some(segment) = segment_of(place) {
+                    segment.prefetch(place.offset as usize);
+                }
+            }
             // The page's last record is the oldest, or the one farthest from what was read last.
-            if let Some((segment, place)) = places.last().and_then(|place| Some((segment_of(place)?, place)))
-            {
+            let last = places.last().and_then(|place| Some((segment_of(place)?, place)));
+            if let Some((segment, place)) = last.filter(|(segment, _)| segment.is_sealed()) {
                 segment.touch(place.offset as usize);
             }
-            if !has_waited(began.elapsed(), places.len()) {
+            let slow = is_slow(self.began.elapsed(), places.len());
+            if !slow || !view.coldness.note_slow() {
                 return;
             }
-            view.coldness.note_slow();
         }
         // What is not sealed may come from the disk, too: opening a store reads little of it.
         let mut asked = None;
@@ -102,7 +98,7 @@ pub(super) fn look_up(view: &ShardView, place: &mut Place) {
     }
 }
 
-fn ask_for_index(view: &ShardView, user: Fingerprint, wanted: Wanted) -> Result<()> {
+fn ask_for_index(view: &ShardView, user: Fingerprint, newest: Option<usize>) -> Result<()> {
     let runs = || {
         view.sources.iter().filter_map(|source| match source {
             Source::Run(run) => Some(run),
@@ -116,7 +112,7 @@ fn ask_for_index(view: &ShardView, user: Fingerprint, wanted: Wanted) -> Result<
             found.ask_for_postings();
         }
     }
-    if let Some(records) = wanted.newest {
+    if let Some(records) = newest {
         for pack in &view.packs {
             pack.ask_for_newest(user.prefix(), records)?;
         }
@@ -144,8 +140,8 @@ mod tests {
             (2_000, 10_000, false),
             (5_000, 10_000, true),
         ] {
-            assert_eq!(has_waited(micros(took), records), waited, "{took} µs, {records} records");
+            assert_eq!(is_slow(micros(took), records), waited, "{took} µs, {records} records");
         }
-        assert!(!has_waited(Duration::from_secs(800), usize::MAX), "no overflow");
+        assert!(!is_slow(Duration::from_secs(800), usize::MAX), "no overflow");
     }
 }

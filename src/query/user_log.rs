@@ -7,7 +7,7 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use super::cold::{OFFSET_LATER, Wanted, Watch, look_up};
+use super::cold::{OFFSET_LATER, Watch, look_up};
 use super::filter::{Filter, Order};
 use super::packed::PackedRecords;
 use super::page::{Page, Place, damaged, read};
@@ -19,6 +19,14 @@ use crate::index::selection::Kinds;
 use crate::index::{Candidate, Direction, Range};
 use crate::segment::Segment;
 use crate::shard::view::{Reading, ShardView, Source};
+
+/// In how many runs look-ups are begun before the first is finished.
+const RUNS_TOGETHER: usize = 8;
+/// How many steps of each: most need no more.
+const PROBES_AHEAD: usize = 3;
+
+/// How many records apart two are at most whose offsets stand in one or two lines.
+const OFFSETS_NEAR: u64 = 16;
 
 /// What is asked.
 #[derive(Debug)]
@@ -55,10 +63,8 @@ pub(crate) fn user_log(reading: &Reading, key: &Arc<IndexKey>, request: &UserLog
         None => Start { user_sequence: None, sequence: None },
         Some(token) => start_of(token, key, &cursor, view)?,
     };
-    let filtered = !request.filter.is_empty();
-    let from_newest = request.order == Order::Newest && request.cursor.is_none() && !filtered;
-    let wanted = Wanted { newest: from_newest.then_some(request.limit), filtered };
-    let watch = Watch::begin(view, user, wanted)?;
+    let from_newest = request.order == Order::Newest && request.cursor.is_none() && request.filter.is_empty();
+    let watch = Watch::begin(view, user, from_newest.then_some(request.limit))?;
     let mut gathering = Gathering {
         reading,
         view,
@@ -68,6 +74,7 @@ pub(crate) fn user_log(reading: &Reading, key: &Arc<IndexKey>, request: &UserLog
         places: Vec::new(),
         packed: PackedRecords::of(user),
         near: None,
+        last_ordinal: 0,
         records_asked: 0,
         later: watch.cold,
     };
@@ -139,8 +146,9 @@ struct Gathering<'g> {
     packed: PackedRecords,
     /// Where the last record was found: the next is near.
     near: Option<Near<'g>>,
+    last_ordinal: u64,
     records_asked: u64,
-    /// Where records begin is looked up when all are known.
+    /// Reads were slow lately: where records begin is looked up when all are known, and nothing is touched before.
     later: bool,
 }
 
@@ -154,7 +162,13 @@ impl<'g> Gathering<'g> {
         }
         match self.request.order {
             Order::Newest => {
-                for source in sources.iter().rev() {
+                let mut near = sources.len();
+                for (place, source) in sources.iter().enumerate().rev() {
+                    // Where the tail has enough, no run is looked at.
+                    if place < near && matches!(source, Source::Run(_)) {
+                        near = (place + 1).saturating_sub(RUNS_TOGETHER);
+                        approach(sources.get(near..=place).unwrap_or_default(), user);
+                    }
                     if self.visit(source, user)?.is_break() {
                         break;
                     }
@@ -221,13 +235,32 @@ impl<'g> Gathering<'g> {
         if self.start.sequence.is_some_and(|first_lost| !self.survived(candidate, first_lost)) {
             return Ok(ControlFlow::Continue(()));
         }
+        // The usual place is made of values in registers: one whose address is given away is stored in small parts and
+        // loaded in large ones, for which the processor waits each time.
+        match self.near {
+            Some(near) if !candidate.ask && candidate.sequence.wrapping_sub(near.base) < near.count => {
+                let place = self.place_near(near, candidate);
+                Ok(self.keep(place))
+            }
+            _ => self.take_carefully(candidate),
+        }
+    }
+
+    /// The same for what lies in another segment than the one before, or must be asked.
+    #[inline(never)]
+    fn take_carefully(&mut self, candidate: Candidate) -> Result<ControlFlow<()>> {
         let mut place = self.place(candidate)?;
         if candidate.ask && !self.passes(&mut place)? {
             return Ok(ControlFlow::Continue(()));
         }
+        Ok(self.keep(place))
+    }
+
+    #[inline]
+    fn keep(&mut self, place: Place) -> ControlFlow<()> {
         self.places.push(place);
         let enough = self.places.len() > self.request.limit;
-        Ok(if enough { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+        if enough { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
 
     /// Whether the event is on the side of the rolled-back ones that the page shows.
@@ -249,8 +282,7 @@ impl<'g> Gathering<'g> {
         matches.map_err(|error| damaged(self.view, &self.packed, *place, &error.to_string()))
     }
 
-    /// Where the record lies; the processor is asked for it at once.
-    #[inline]
+    /// Where the record lies; the processor is asked for it, or for what says where it begins.
     fn place(&mut self, candidate: Candidate) -> Result<Place> {
         let near = match self.near {
             Some(near) if candidate.sequence.wrapping_sub(near.base) < near.count => near,
@@ -259,21 +291,30 @@ impl<'g> Gathering<'g> {
                 Home::Pack(place) => return Ok(place),
             },
         };
+        Ok(self.place_near(near, candidate))
+    }
+
+    /// The same in a segment that is known to hold it.
+    #[inline]
+    fn place_near(&mut self, near: Near<'g>, candidate: Candidate) -> Place {
         let ordinal = candidate.sequence - near.base;
-        let offset = if self.later {
+        // What says where a record begins is near at hand if it was read for the record before.
+        let far = ordinal.abs_diff(self.last_ordinal) > OFFSETS_NEAR;
+        self.last_ordinal = ordinal;
+        let offset = if self.later || (far && near.segment.prefetch_offset(ordinal)) {
             OFFSET_LATER
         } else {
             let offset = near.segment.offset_of(ordinal).unwrap_or_default();
             near.segment.prefetch(offset);
             u32::try_from(offset).unwrap_or(u32::MAX - 1)
         };
-        Ok(Place {
+        Place {
             segment: near.place,
             ordinal: u32::try_from(ordinal).unwrap_or(u32::MAX),
             offset,
             asked: candidate.ask,
             user_sequence: candidate.user_sequence,
-        })
+        }
     }
 
     #[cold]
@@ -294,6 +335,32 @@ impl<'g> Gathering<'g> {
         };
         self.near = Some(near);
         Ok(Home::Segment(near))
+    }
+}
+
+/// Begins the look-ups of a user in some runs, so that what each waits for of memory it waits for together with the others:
+/// the filter, three steps through the directory, the postings. Each look-up is made again afterwards, from the processor's
+/// cache, and tells what is wrong.
+fn approach(sources: &[Source], user: Fingerprint) {
+    let mut probes = [None; RUNS_TOGETHER];
+    let runs = || {
+        sources.iter().map(|source| match source {
+            Source::Run(run) => Some(&**run),
+            Source::Tail(..) => None,
+        })
+    };
+    for (run, probe) in runs().zip(&mut probes) {
+        *probe = run.and_then(|run| run.first_probe(user));
+    }
+    for _ in 0..PROBES_AHEAD {
+        for (run, probe) in runs().zip(&mut probes) {
+            *probe = run.zip(*probe).and_then(|(run, probe)| run.next_probe(user, probe));
+        }
+    }
+    for (run, probe) in runs().zip(probes) {
+        if let Some((run, probe)) = run.zip(probe) {
+            run.prefetch_postings(user, probe);
+        }
     }
 }
 

@@ -150,9 +150,10 @@ impl Shard {
             return Err(error);
         }
         segment.note_checkpoint(segment.end_of(records)? as u64);
-        // Sealed meanwhile: whoever sealed it looked for the file too early.
+        // Sealed meanwhile, and perhaps packed: whoever sealed it looked for the file too early.
         let id = segment.header().segment;
-        if self.view().segments.iter().any(|segment| segment.header().segment == id && segment.is_sealed()) {
+        if !self.view().segments.iter().any(|segment| segment.header().segment == id && !segment.is_sealed())
+        {
             disk.remove(&path)?;
         }
         Ok(())

@@ -24,6 +24,7 @@ use super::view::{ShardView, Source};
 use super::{Context, Shard};
 use crate::error::Result;
 use crate::format::heads::{Mark, TableHeader};
+use crate::format::pack::Part;
 use crate::index::heads::{HeadTable, Refusal};
 use crate::index::run::Run;
 use crate::io::{Access, temporary_name};
@@ -77,8 +78,9 @@ fn next_run(view: &ShardView, covers: u64) -> Option<Arc<Run>> {
 /// Whether much was taken in since the file says how far the table goes.
 fn is_checkpoint_due(view: &ShardView, table: &HeadTable) -> bool {
     let (from, to) = (table.state().covers.end, table.covers());
-    let between = view.segments.iter().filter(|segment| segment.end() > from && segment.end() <= to);
-    from < to && between.count() >= CHECKPOINT_SEGMENTS
+    let packed = view.packs.iter().flat_map(|pack| pack.parts()).map(Part::end);
+    let ends = packed.chain(view.segments.iter().map(|segment| segment.end()));
+    from < to && ends.filter(|end| *end > from && *end <= to).count() >= CHECKPOINT_SEGMENTS
 }
 
 impl Shard {

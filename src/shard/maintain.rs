@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::memory::sealing_bytes;
+use super::recovery::read_manifest;
 use super::sealed::{Covered, write_run};
 use super::view::Source;
 use super::{Frozen, Job, Shard};
@@ -81,6 +82,14 @@ impl Shard {
             left -= end.saturating_sub(range.start);
             map.bring_in(range.start..end, &|| !self.is_closed());
         }
+    }
+
+    /// Whether the manifest on disk is surely the one from before a change that failed so. After other errors it may become the
+    /// new one by a power cut.
+    pub(super) fn manifest_stayed(&self, error: &Error) -> bool {
+        let manifest = self.manifest.lock();
+        error.kind() == ErrorKind::StorageFull
+            && read_manifest(&self.context, &self.dir, self.id).is_ok_and(|on_disk| on_disk == *manifest)
     }
 
     /// Makes pages ahead of the tail present.
@@ -208,11 +217,12 @@ impl Shard {
             segment.header().file_bytes.saturating_sub(used.unwrap_or(RECORDS_START))
         };
         let room: u64 = view.segments.iter().filter(|segment| !segment.is_sealed()).map(room).sum();
-        let known: u64 = view.segments.iter().map(|segment| segment.header().file_bytes).sum();
+        let known = |id| view.segments.iter().any(|segment| segment.header().segment == id);
         let manifest = self.manifest.lock();
-        let unpacked = manifest.segments.iter().filter(|entry| manifest.pack_of(entry.id).is_none());
-        let listed: u64 = unpacked.map(|entry| entry.file_bytes).sum();
-        room + listed.saturating_sub(known)
+        // What was sealed or packed since the view was made is no room.
+        let listed = manifest.segments.iter().filter(|entry| !entry.sealed && !known(entry.id));
+        let listed: u64 = listed.map(|entry| entry.file_bytes).sum();
+        room + listed + self.unlisted_bytes(known)
     }
 
     /// Compares every checksum, and every user's records with the index.

@@ -157,7 +157,12 @@ impl Shard {
         if has(Bug::MergedTooSoonRemoved) {
             self.remove_runs(inputs);
         }
-        self.list_merged(RunEntry { first, last, salt })?;
+        self.list_merged(RunEntry { first, last, salt }).inspect_err(|error| {
+            if self.manifest_stayed(error) {
+                // Its space is of more use to others.
+                let _ = self.context.disk.remove(&path);
+            }
+        })?;
         self.merges.fetch_add(1, Ordering::Relaxed);
         self.merged_bytes.fetch_add(merged.file_bytes(), Ordering::Relaxed);
         self.change_view(|view| {
@@ -188,7 +193,7 @@ impl Shard {
     }
 
     /// Puts a merged run into the manifest, in place of those that it was made of. If that fails, the manifest on disk may
-    /// name it nevertheless: so the file stays, and the inputs do.
+    /// name it nevertheless: so the inputs stay, and most of the time the file does.
     fn list_merged(&self, entry: RunEntry) -> Result<()> {
         let mut manifest = self.manifest.lock();
         let mut changed = manifest.clone();

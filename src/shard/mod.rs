@@ -313,11 +313,14 @@ impl Shard {
         self.closed.load(Ordering::Acquire)
     }
 
-    /// No more writes from now on; waits for the one that is under way.
+    /// No more writes from now on; waits for the one that is under way, and for a merge or packing: another caller may be
+    /// in it, and must not touch the directory when the store's lock is given up.
     pub(crate) fn close(&self) {
         self.closed.store(true, Ordering::Release);
         self.preparation_done.notify_all();
         drop(self.writer.lock());
+        drop(self.merging.lock());
+        drop(self.packing.lock());
     }
 
     /// The current recovery epoch: fixed while the store is open.

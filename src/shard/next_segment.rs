@@ -216,6 +216,13 @@ impl Shard {
         Ok(())
     }
 
+    /// The files that the manifest doesn't list yet, but for those that are `known`, together.
+    pub(super) fn unlisted_bytes(&self, known: impl Fn(u64) -> bool) -> u64 {
+        let unlisted = self.unlisted.lock();
+        let others = unlisted.iter().filter(|new| !known(new.header.segment));
+        others.map(|new| new.header.file_bytes).sum()
+    }
+
     /// Before records of this segment are told to be durable: establishes it, if that isn't done.
     pub(super) fn establish_this(&self, segment: &Segment) {
         #[cfg(test)]

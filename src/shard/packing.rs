@@ -142,6 +142,9 @@ impl Shard {
 
     /// Makes one pack of packs and of the segments behind them.
     fn pack_together(&self, number: &mut u64, chosen: &Chosen, wait: Pace<'_>) -> Result<()> {
+        if let Some(error) = self.refusal() {
+            return Err(error);
+        }
         let Chosen { packs, segments } = chosen;
         let parts = packs.iter().flat_map(|pack| pack.parts().iter().copied());
         let parts: Vec<Part> = parts.chain(segments.iter().filter_map(|segment| part_of(segment))).collect();
@@ -176,10 +179,16 @@ impl Shard {
         let covers = |segment: u64| (first.segment..=last.segment).contains(&segment);
         let entry =
             PackEntry { first: first.segment, last: last.segment, number: plan.number, salt: plan.salt };
-        self.change_manifest(|manifest| {
+        let changed = self.change_manifest(|manifest| {
             manifest.packs.retain(|old| !covers(old.first));
             let place = manifest.packs.partition_point(|old| old.first < entry.first);
             manifest.packs.insert(place, entry);
+        });
+        changed.inspect_err(|error| {
+            if self.manifest_stayed(error) {
+                // Its space is of more use to others: this may be tried again and again, each time with another number.
+                let _ = disk.remove(&path);
+            }
         })?;
         self.change_view(|view| {
             view.packs.retain(|old| !packs.iter().any(|gone| Arc::ptr_eq(gone, old)));
@@ -208,7 +217,7 @@ impl Shard {
             inputs.push(Input::of_pack(pack, &key_of)?);
         }
         for segment in segments {
-            inputs.push(Input::of_segment(segment, &key_of)?);
+            inputs.push(Input::of_segment(segment, &key_of, &mut || wait(0))?);
         }
         let mut turns = Turns { wait, bytes: 0 };
         let mut merge = Merge::new(inputs, &key_of);
@@ -236,6 +245,9 @@ impl Shard {
     }
 
     fn unpack(&self, pack: &Arc<Pack>, wait: Pace<'_>) -> Result<()> {
+        if let Some(error) = self.refusal() {
+            return Err(error);
+        }
         let disk = &self.context.disk;
         let names = temporary_names(pack, |segment| log_path(&self.dir, segment));
         let mut turns = Turns { wait, bytes: 0 };
@@ -246,13 +258,22 @@ impl Shard {
             }
             disk.sync_dir(&self.dir)
         });
-        renamed.inspect_err(|_| names.iter().for_each(|name| drop(disk.remove(name))))?;
+        let made = || pack.parts().iter().map(|part| log_path(&self.dir, part.segment));
+        renamed.inspect_err(|_| {
+            // The manifest names the pack as before.
+            made().chain(names.iter().cloned()).for_each(|path| drop(disk.remove(&path)));
+        })?;
         let mut segments = Vec::with_capacity(names.len());
         for part in pack.parts() {
             segments.push(open_segment(&self.context, &self.dir, self, part)?);
         }
         let number = pack.header().number;
-        self.change_manifest(|manifest| manifest.packs.retain(|entry| entry.number != number))?;
+        let changed = self.change_manifest(|manifest| manifest.packs.retain(|entry| entry.number != number));
+        changed.inspect_err(|error| {
+            if self.manifest_stayed(error) {
+                made().for_each(|path| drop(disk.remove(&path)));
+            }
+        })?;
         self.change_view(|view| {
             view.packs.retain(|other| !Arc::ptr_eq(other, pack));
             view.segments.splice(0..0, segments);

@@ -82,6 +82,8 @@ pub(super) struct Covered {
     end: u64,
     salt: u64,
     records_max: usize,
+    /// Up to its end, no event of the shard has a user.
+    without_users: bool,
     records: Records,
 }
 
@@ -101,6 +103,7 @@ impl Covered {
             end: segment.end(),
             salt: segment.salt().0,
             records_max: segment.records_max(),
+            without_users: segment.footer().is_some_and(|footer| footer.users_total == 0),
             records: Records::Segment(Arc::clone(segment)),
         }
     }
@@ -114,6 +117,7 @@ impl Covered {
             end: part.end(),
             salt: part.salt,
             records_max: usize::try_from(part.count).unwrap_or(usize::MAX),
+            without_users: part.users_total == 0,
             records: Records::Pack(Arc::clone(pack)),
         })
     }
@@ -220,6 +224,10 @@ fn open_merged(
 fn open_run(context: &Context, dir: &Path, segment: &Covered, repair: Repair) -> Result<Option<Arc<Run>>> {
     let path = run_path(dir, segment.id);
     if !context.disk.exists(&path)? {
+        // A store of system events alone must not be read to be opened.
+        if segment.without_users {
+            return Ok(None);
+        }
         let mut with_user = false;
         // Rare: such a segment is all system events. Its records say so; a lost file does not pass for it.
         segment.verify(|leaf, _, _| {

@@ -17,6 +17,7 @@ use crate::index::UserHead;
 use crate::index::heads::{HeadTable, Look};
 use crate::index::run::Run;
 use crate::index::tail::TailIndex;
+use crate::io::faults::waited_for_disk;
 use crate::segment::Segment;
 use crate::segment::pack::{Block, Pack};
 
@@ -63,9 +64,16 @@ impl Coldness {
         left > 0
     }
 
-    /// A read went to the disk.
-    pub(crate) fn note_slow(&self) {
-        self.0.store(COLD_PAGES, Ordering::Relaxed);
+    /// A read was slow: cold, if it went to the disk. A thread that lost its processor for a moment, or a page of memory that
+    /// had to be mapped, is as slow, and taking the next pages for cold would make each a hundred calls of the system slower.
+    /// Says which it was.
+    #[cold]
+    pub(crate) fn note_slow(&self) -> bool {
+        let cold = waited_for_disk();
+        if cold {
+            self.0.store(COLD_PAGES, Ordering::Relaxed);
+        }
+        cold
     }
 }
 

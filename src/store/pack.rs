@@ -109,7 +109,7 @@ mod tests {
     use std::path::Path;
     use std::sync::Arc;
 
-    use super::super::open::{Host, WorkersKind, create_new};
+    use super::super::open::{Host, WorkersKind, create_new, open};
     use super::super::{Options, PackAfter, Store};
     use crate::error::ErrorKind;
     use crate::event::{Action, Details, Message, NewEvent, UserId};
@@ -221,6 +221,76 @@ mod tests {
         }
         assert!(told > 0 && fine > told, "{fine} and {told}");
         assert_eq!(store.check().unwrap_err().offset(), Some(block));
+    }
+
+    #[test]
+    fn closing_waits_for_a_packing_that_another_caller_is_in() {
+        let disk = Arc::new(MemoryDisk::default());
+        let store = store(&disk);
+        fill(&store, 60, 40_000, 5);
+        let shard = Arc::clone(&store.0.core.shards[0]);
+        std::thread::scope(|scope| {
+            let mut closer = None;
+            let packed = shard.pack_all(&mut |_| {
+                let closer = closer.get_or_insert_with(|| scope.spawn(|| store.close()));
+                while !shard.is_closed() {
+                    std::thread::yield_now();
+                }
+                // Time for a closing that doesn't wait to give up the store's lock.
+                (0..10_000).for_each(|_| std::thread::yield_now());
+                assert!(!closer.is_finished(), "the manifest is still to be written");
+                Ok(())
+            });
+            assert!(packed.unwrap() > 0);
+            closer.unwrap().join().unwrap().unwrap();
+        });
+        let error = shard.unpack_all(&mut |_| Ok(())).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Closed, "{error}");
+        assert_eq!(shard.view().packs.len(), 1);
+    }
+
+    #[test]
+    fn no_record_is_read_to_open_a_store_without_users() {
+        let disk = Arc::new(MemoryDisk::default());
+        let host = Host { workers: WorkersKind::Caller, ..Host::machine((*disk).clone()) };
+        for packed in [false, true] {
+            let store =
+                if packed { open(&Options::new(), &host, "memory".into()).unwrap() } else { store(&disk) };
+            let system = NewEvent::builder(Action::new("system.noted").unwrap());
+            let system = system.category(crate::Category::System).level(crate::Level::Info);
+            let system = system.message(Message::new("m".repeat(2000)).unwrap()).build().unwrap();
+            if packed {
+                store.pack().unwrap();
+            } else {
+                for _ in 0..1500 {
+                    store.append(&system).unwrap();
+                }
+            }
+            store.close().unwrap();
+            let name = if packed { "0000000000000000.pack" } else { "0000000000000000.log" };
+            let path = Path::new("memory/shard-00").join(name);
+            let whole = disk.read(&path, u64::MAX).unwrap();
+            let mut damaged = whole.clone();
+            damaged[if packed { 5000 } else { 100_000 }] ^= 1;
+            disk.write_synced(&path, &damaged, Mode::Shared).unwrap();
+            let store = open(&Options::new(), &host, "memory".into()).unwrap();
+            assert_eq!(store.check().unwrap_err().kind(), ErrorKind::Corruption);
+            store.close().unwrap();
+            disk.write_synced(&path, &whole, Mode::Shared).unwrap();
+        }
+    }
+
+    #[test]
+    fn packing_ends_soon_when_it_is_told_to() {
+        let disk = Arc::new(MemoryDisk::default());
+        let store = store(&disk);
+        fill(&store, 60, 40_000, 5);
+        let mut told = 0;
+        let outcome = store.0.core.shards[0].pack_all(&mut |bytes| {
+            told += bytes;
+            Err(crate::Error::new(ErrorKind::Closed, "enough"))
+        });
+        assert_eq!((outcome.unwrap_err().kind(), told), (ErrorKind::Closed, 0), "before much was read");
     }
 
     #[test]

@@ -79,10 +79,16 @@ fn a_full_file_system_is_an_error_that_passes() {
             .durability(durability)
             .create_new(&dir)
             .unwrap();
-        let count = fill(&store, 0);
+        let mut count = fill(&store, 0);
         assert!(count > 1000, "{count} events");
         assert_holds(&store, count);
-        assert_eq!(fill(&store, count), count, "still full");
+        // What the background has begun, and gives back, may be room for some more.
+        let still_full = (0..20).any(|_| {
+            let before = count;
+            count = fill(&store, before);
+            count == before
+        });
+        assert!(still_full, "{count} events");
         store.flush().unwrap();
         std::fs::remove_file(&ballast).unwrap();
         let more = fill(&store, count);

@@ -6,7 +6,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use usertrail::{Action, Category, Details, ErrorKind, Level, NewEvent, Options, Order, Service, Store};
+use usertrail::{
+    Action, Category, Details, ErrorKind, Level, NewEvent, Options, Order, PackAfter, Service, Store,
+};
 
 use crate::fixture::{copy_tree, user, whole_log};
 
@@ -167,13 +169,24 @@ fn a_run_of_other_segments_is_refused() {
 }
 
 #[test]
-fn readers_beside_the_writer_go_on_while_runs_are_merged_under_them() {
+fn readers_beside_the_writer_go_on_while_runs_are_merged_and_segments_packed_under_them() {
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path().join("store");
-    let writer = options().open(&dir).unwrap();
+    let writer = options().pack_after(PackAfter::Bytes(2 << 20)).open(&dir).unwrap();
     fill(&writer, 0, 2);
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
+        let newcomer = scope.spawn(|| {
+            let mut opened = 0;
+            while !done.load(Ordering::Relaxed) {
+                let store = Options::new().read_only(true).open(&dir).unwrap();
+                let log = whole_log(&store, &user("user 1"), Order::Newest, 50).unwrap();
+                let sequences = log.iter().map(|event| event.user_sequence().unwrap());
+                assert!(sequences.eq((0..log.len() as u64).rev()), "a gap in the log of user 1");
+                opened += 1;
+            }
+            opened
+        });
         let readers: Vec<_> = [&Options::new().read_only(true).open(&dir).unwrap(), &writer]
             .into_iter()
             .cloned()
@@ -200,8 +213,12 @@ fn readers_beside_the_writer_go_on_while_runs_are_merged_under_them() {
         for part in 0..12 {
             fill(&writer, (2 + 2 * part) * 50, 2);
             writer.maintain().unwrap();
+            if part % 4 == 3 {
+                assert!(writer.unpack().unwrap().events > 0);
+            }
         }
         done.store(true, Ordering::Relaxed);
+        assert!(newcomer.join().unwrap() > 0);
         for reader in readers {
             assert!(reader.join().unwrap() > 0);
         }

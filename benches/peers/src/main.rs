@@ -54,6 +54,9 @@ struct Args {
     /// How long 64 callers append durably, in seconds.
     #[arg(long, default_value = "5", value_parser = count)]
     seconds: u64,
+    /// How long appending in batches of 1 and of 100, and beside a reader, takes at most, each, in seconds.
+    #[arg(long, default_value = "60", value_parser = count)]
+    longest: u64,
     /// Calls of each page figure.
     #[arg(long, default_value = "20k", value_parser = count)]
     calls: u64,

@@ -29,6 +29,20 @@ const DURABLE: usize = 2_000;
 /// What is appended right before a kill, and how often that is done.
 const BURST: u64 = 20_000;
 const KILLS: usize = 3;
+/// After so many appends it is looked whether time is up: a look at the clock costs as much as part of an append.
+const APPENDS_A_LOOK: u64 = 64;
+
+/// Why appending ended before all events were there.
+enum Halt {
+    TimeIsUp,
+    Failed(Box<dyn std::error::Error + Send + std::marker::Sync>),
+}
+
+/// How many events were appended, and how long that took.
+struct Filled {
+    events: u64,
+    spent: Duration,
+}
 
 /// Everything that the engines share.
 struct Bench<'a> {
@@ -96,13 +110,16 @@ impl Bench<'_> {
         if self.args.wants(Part::Append) {
             for batch in [1, 100] {
                 self.fresh(kind, Sync::Buffered, &dir, &mut |engine| {
-                    let rate = self.fill(engine, batch)?;
+                    let filled = self.fill(engine, batch, self.longest())?;
+                    let rate = filled.events as f64 / filled.spent.as_secs_f64();
+                    let (name, label) = (format!("append.{batch}"), format!("append, batches of {batch}"));
                     report.add(
-                        format!("append.{batch}"),
-                        format!("append, batches of {batch}"),
-                        rate,
-                        "events/s",
+                        format!("{name}.events"),
+                        format!("{label}, until"),
+                        filled.events as f64,
+                        "events",
                     );
+                    report.add(name, label, rate, "events/s");
                     Ok(())
                 })?;
             }
@@ -131,16 +148,25 @@ impl Bench<'_> {
         Ok(())
     }
 
-    /// Appends all events in batches; gives the rate.
-    fn fill(&self, engine: &dyn Engine, batch: usize) -> Outcome<f64> {
-        let mut sequence = 0;
+    fn longest(&self) -> Option<Duration> {
+        Some(Duration::from_secs(self.args.longest))
+    }
+
+    /// Appends events in batches: all, or as many as there is time for.
+    fn fill(&self, engine: &dyn Engine, batch: usize, longest: Option<Duration>) -> Outcome<Filled> {
+        let (begun, mut sequence, mut appends) = (Instant::now(), 0, 0_u64);
         let append = |events: &[NewEvent<'static>]| {
-            engine.append(sequence, events)?;
+            engine.append(sequence, events).map_err(Halt::Failed)?;
             sequence += events.len() as u64;
-            Outcome::Ok(())
+            appends += 1;
+            let looks = appends.is_multiple_of(APPENDS_A_LOOK);
+            let over = looks && longest.is_some_and(|longest| begun.elapsed() >= longest);
+            if over { Err(Halt::TimeIsUp) } else { Ok(()) }
         };
-        let spent = load(&self.pool, self.args.events, batch, 1, append, |_| Ok(()))?;
-        Ok(self.args.events as f64 / spent.as_secs_f64())
+        match load(&self.pool, self.args.events, batch, 1, append, |_| Ok(())) {
+            Ok(_) | Err(Halt::TimeIsUp) => Ok(Filled { events: sequence, spent: begun.elapsed() }),
+            Err(Halt::Failed(error)) => Err(error),
+        }
     }
 
     /// The store that pages are read from: loaded in batches of 1000, and its pages compared with what they must be.
@@ -149,10 +175,11 @@ impl Bench<'_> {
         sync_disks();
         let mut ahead = 0;
         (kind.with)(dir, Sync::Buffered, &mut |engine| {
-            let rate = self.fill(engine, 1_000)?;
+            let Filled { events, spent } = self.fill(engine, 1_000, None)?;
             engine.settle()?;
             ahead = engine.bytes_ahead()?;
             if self.args.wants(Part::Append) {
+                let rate = events as f64 / spent.as_secs_f64();
                 report.add("append.1000", "append, batches of 1000", rate, "events/s");
             }
             self.oracle.check(kind.name, engine)?;
@@ -238,12 +265,18 @@ impl Bench<'_> {
 
     fn mixed(&self, engine: &dyn Engine, report: &mut Report) -> Outcome<()> {
         let mut users = self.asked.zipf.iter().cycle();
-        let write = || self.fill(engine, 1).map(|_| self.args.events);
+        let write = || self.fill(engine, 1, self.longest()).map(|filled| filled.events);
         let read = || {
             // There is always a next one.
             users.next().map_or(Ok(0), |user| engine.read(Question { user, filter: None })).map(drop)
         };
         let told = together(write, read)?;
+        report.add(
+            "mixed.events",
+            "append, one at a time, beside a reader, until",
+            told.written as f64,
+            "events",
+        );
         report.add("mixed.appends", "append, one at a time, beside a reader", told.write_rate(), "events/s");
         report.add("mixed.pages", "pages of Zipf users at the same time", told.read_rate(), "pages/s");
         Ok(())

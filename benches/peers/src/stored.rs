@@ -126,7 +126,7 @@ impl Reader {
         filter: Option<[u8; 2]>,
         visit: impl FnOnce(Fields<'_>),
     ) -> Outcome<bool> {
-        let value = if value.as_ptr().addr() % align_of::<ArchivedStored<'_>>() == 0 {
+        let value = if value.as_ptr().addr().is_multiple_of(align_of::<ArchivedStored<'_>>()) {
             value
         } else {
             self.copy.clear();

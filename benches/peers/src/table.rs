@@ -42,7 +42,7 @@ fn text(args: &Args, reports: &[(&Kind, Report)]) -> String {
                 let ratio = if kind.name == base.name {
                     String::new()
                 } else {
-                    format!(" ({}x)", shown(value / figure.value))
+                    format!(" ({}x)", times(value / figure.value))
                 };
                 format!("{}{ratio}", shown(value))
             });
@@ -55,4 +55,13 @@ fn text(args: &Args, reports: &[(&Kind, Report)]) -> String {
         let _ = writeln!(text, "{:<13} {}", kind.name, kind.settings);
     }
     text
+}
+
+/// A ratio; a small one with two digits that count.
+fn times(ratio: f64) -> String {
+    if ratio > 0.0 && ratio < 0.01 {
+        let places = (1.0 - ratio.log10().floor()).clamp(0.0, 12.0);
+        return format!("{ratio:.*}", places as usize);
+    }
+    shown(ratio)
 }

@@ -1,7 +1,6 @@
 //! usertrail itself, by its public API, as the others are used by theirs.
 
 use std::path::Path;
-use std::time::{Duration, Instant};
 
 use usertrail::{Durability, NewEvent, Options, Store};
 

@@ -35,13 +35,18 @@ const SAMPLE_BYTES: usize = 2 << 10;
 const AHEAD_BYTES: usize = 4 << 20;
 
 impl Input {
-    /// Reads all of a segment, to know the order of its records.
-    pub(crate) fn of_segment(segment: &Arc<Segment>, key_of: KeyOf<'_>) -> Result<Self> {
+    /// Reads all of a segment, to know the order of its records. `go_on` is asked now and then, and ends it by an error.
+    pub(crate) fn of_segment(
+        segment: &Arc<Segment>,
+        key_of: KeyOf<'_>,
+        go_on: &mut dyn FnMut() -> Result<()>,
+    ) -> Result<Self> {
         let mut order = Vec::with_capacity(usize::try_from(segment.published()).unwrap_or_default());
         let mut asked = 0;
         for ordinal in 0..segment.published() {
             let offset = segment.offset_of(ordinal).unwrap_or_default();
             if offset + AHEAD_BYTES / 2 > asked {
+                go_on()?;
                 segment.map().will_need(asked, AHEAD_BYTES);
                 asked += AHEAD_BYTES;
             }

@@ -112,7 +112,7 @@ fn an_epoch_that_does_not_move_is_noticed() {
 #[test]
 fn a_segment_whose_name_is_not_durable_is_noticed() {
     let steps = workload();
-    let rig = || Rig::new(Durability::Durable).worked_by(WorkersKind::Nobody);
+    let rig = || Rig::with_workers(Durability::Durable, WorkersKind::Nobody);
     let places = places(&mut rig(), &steps);
     assert!(is_noticed(Some(Bug::NameNotSynced), Lies::default(), |_, dice| {
         crash_at(rig(), &steps, places[dice.below(places.len())], Damage::Nothing, dice.next());
@@ -122,7 +122,7 @@ fn a_segment_whose_name_is_not_durable_is_noticed() {
 #[test]
 fn a_segment_that_is_not_listed_and_forgotten_is_noticed() {
     let steps = workload();
-    let places = places(&mut Rig::new(LATER).worked_by(WorkersKind::Nobody), &steps);
+    let places = places(&mut Rig::with_workers(LATER, WorkersKind::Nobody), &steps);
     assert!(is_noticed(Some(Bug::UnlistedForgotten), Lies::default(), |_, dice| {
         kill_at(&steps, WorkersKind::Nobody, places[dice.below(places.len())], dice);
     }));

@@ -1,11 +1,15 @@
 //! Packing and unpacking, stopped or failing at each of their operations.
 
+use std::sync::Arc;
+
 use super::controls::is_noticed;
 use super::power::{crash_at, images_max, kill_at, places, run};
 use super::rig::{LATER, Rig, Step};
 use crate::error::ErrorKind;
 use crate::format::seeded::{Bug, seed};
+use crate::io::Disk;
 use crate::io::faulty::{Damage, Dice, Fault, Lies};
+use crate::shard::Job;
 use crate::store::Durability;
 use crate::store::open::WorkersKind;
 
@@ -77,6 +81,80 @@ fn a_kill_at_any_operation_of_packing_loses_nothing() {
     places.iter().step_by(stride).for_each(|place| kill_at(&steps, WorkersKind::Caller, *place, &mut dice));
 }
 
+/// A store that packs and merges as soon as it can, and writes index checkpoints all the time.
+fn restless(durability: Durability) -> Rig {
+    let mut rig = Rig::unmade(durability);
+    rig.options = rig.options.pack_after(crate::PackAfter::Bytes(1 << 20));
+    rig.open().unwrap();
+    rig
+}
+
+/// Each kind of background work on what the others have made.
+fn all_work() -> Vec<Step> {
+    let own =
+        [ROLLOVER, ROLLOVER, Step::Unpack, ROLLOVER, Step::KillAndReopen, ROLLOVER, ROLLOVER, Step::Page];
+    own.into_iter().chain(super::power::workload()).chain([ROLLOVER, Step::Reopen, ROLLOVER]).collect()
+}
+
+#[test]
+fn a_power_cut_while_all_background_work_goes_on_loses_nothing() {
+    let steps = all_work();
+    let mut rig = restless(LATER);
+    run(&mut rig, &steps);
+    let stats = rig.store().stats().unwrap();
+    assert!(stats.packs > 0 && stats.merges > 0, "{stats:?}");
+    let mut dice = Dice(24);
+    for durability in [LATER, Durability::Durable] {
+        let places = places(&mut restless(durability), &steps);
+        for image in 0..images_max() / 4 {
+            let place =
+                places[if images_max() > 1000 { image * 7 % places.len() } else { dice.below(places.len()) }];
+            let damage = [Damage::Nothing, Damage::Everything, Damage::Random, Damage::Random][image % 4];
+            let seed = dice.next();
+            eprintln!("{durability:?}: place {place}, {damage:?}, seed {seed}");
+            crash_at(restless(durability), &steps, place, damage, seed);
+        }
+    }
+}
+
+#[test]
+fn a_head_table_says_how_far_it_goes_where_all_is_packed() {
+    let mut rig = Rig::with_workers(LATER, WorkersKind::Nobody);
+    run(&mut rig, &[ROLLOVER, ROLLOVER, Step::Pack]);
+    let shard = Arc::clone(&rig.store().0.core.shards[0]);
+    shard.run(Job::Heads).unwrap();
+    run(&mut rig, &[ROLLOVER, ROLLOVER, Step::Pack]);
+    let heads = shard.view().heads.clone().unwrap();
+    let told = heads.state().covers.end;
+    assert!(told < heads.covers() && shard.wants_heads());
+    shard.run(Job::Heads).unwrap();
+    assert_eq!(heads.state().covers.end, heads.covers(), "not {told}");
+}
+
+/// The names of the files that hold events.
+fn files(rig: &Rig) -> Vec<String> {
+    let mut names = rig.disk.list(&Rig::dir().join("shard-00")).unwrap();
+    names.retain(|name| [".run", ".ckpt", "HEADS"].iter().all(|other| !name.contains(other)));
+    names.sort();
+    names
+}
+
+/// What was prepared and not used is given back or found again, and so is what was cut off.
+#[test]
+fn a_store_that_is_opened_and_closed_again_and_again_does_not_grow() {
+    for step in [Step::Reopen, Step::KillAndReopen] {
+        let mut rig = restless(LATER);
+        run(&mut rig, &[ROLLOVER, ROLLOVER, ROLLOVER, Step::Flush, step, step]);
+        let used = |rig: &Rig| (files(rig).len(), rig.disk.used_bytes(&Rig::dir()).unwrap());
+        let before = used(&rig);
+        for _ in 0..30 {
+            rig.step(step).unwrap();
+        }
+        assert_eq!(used(&rig), before, "{step:?}");
+        rig.verify_open();
+    }
+}
+
 /// The places at which packing and unpacking themselves do something, and a store that is about to.
 fn about_to(last: Step) -> (Rig, Vec<usize>) {
     let prepared = || {
@@ -103,10 +181,14 @@ fn an_error_at_any_operation_of_packing_is_told_and_changes_nothing() {
             for place in places.iter().skip(dice.below(5)).step_by(if images_max() > 1000 { 1 } else { 5 }) {
                 eprintln!("{step:?}: {fault:?} at {place}");
                 let (mut rig, _) = about_to(step);
+                let before = files(&rig);
                 rig.disk.inject(fault, *place);
                 let outcome = rig.step(step).map_err(|error| error.kind());
                 let expected = if fault == Fault::NoSpace { ErrorKind::StorageFull } else { ErrorKind::Io };
                 assert!([Ok(()), Err(expected)].contains(&outcome), "{outcome:?}");
+                if outcome == Err(ErrorKind::StorageFull) {
+                    assert_eq!(files(&rig), before, "what was begun takes no room on a full disk");
+                }
                 rig.disk.heal();
                 rig.verify_open();
                 let mut killed = rig.on(rig.disk.after_kill());

@@ -138,14 +138,14 @@ pub(super) fn crash_at(rig: Rig, steps: &[Step], place: usize, damage: Damage, s
 
 fn power_cuts(durability: Durability, workers: WorkersKind, seed: u64) {
     let steps = workload();
-    let places = places(&mut Rig::new(durability).worked_by(workers), &steps);
+    let places = places(&mut Rig::with_workers(durability, workers), &steps);
     let mut dice = Dice(seed);
     for image in 0..images_max() / 2 {
         let place = places[if images_max() > 1000 { image % places.len() } else { dice.below(places.len()) }];
         let damage = [Damage::Nothing, Damage::Everything, Damage::Random, Damage::Random][image % 4];
         let seed = dice.next();
         eprintln!("{durability:?}: place {place}, {damage:?}, seed {seed}");
-        crash_at(Rig::new(durability).worked_by(workers), &steps, place, damage, seed);
+        crash_at(Rig::with_workers(durability, workers), &steps, place, damage, seed);
     }
 }
 
@@ -168,7 +168,7 @@ fn a_power_cut_while_background_work_is_late_leaves_a_store_with_all_that_was_du
 
 /// Kills the process at this place of the workload; then the power is cut.
 pub(super) fn kill_at(steps: &[Step], workers: WorkersKind, place: usize, dice: &mut Dice) {
-    let mut rig = Rig::new(LATER).worked_by(workers);
+    let mut rig = Rig::with_workers(LATER, workers);
     rig.disk.inject(Fault::Crash, place);
     run(&mut rig, steps);
     let killed = rig.disk.after_kill();
@@ -189,7 +189,7 @@ fn a_kill_at_any_operation_loses_nothing_that_was_acknowledged() {
     let mut dice = Dice(3);
     let stride = if images_max() > 1000 { 1 } else { 19 };
     for workers in [WorkersKind::Caller, WorkersKind::Nobody] {
-        let places = places(&mut Rig::new(LATER).worked_by(workers), &steps);
+        let places = places(&mut Rig::with_workers(LATER, workers), &steps);
         places.iter().step_by(stride).for_each(|place| kill_at(&steps, workers, *place, &mut dice));
     }
 }

@@ -145,6 +145,13 @@ impl Rig {
         }
     }
 
+    /// A new store whose background work is done by them, from its first event on.
+    pub(super) fn with_workers(durability: Durability, workers: WorkersKind) -> Self {
+        let mut rig = Self::unmade(durability).worked_by(workers);
+        rig.open().unwrap();
+        rig
+    }
+
     /// The same, its background work done by them.
     pub(super) fn worked_by(self, workers: WorkersKind) -> Self {
         Self { workers, ..self }
