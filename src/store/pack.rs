@@ -75,7 +75,7 @@ impl Core {
         // Somebody waits for it: each processor takes a shard at a time.
         let threads = if self.background.has_threads() { cores().min(self.shards.len()) } else { 1 };
         let events = std::thread::scope(|scope| {
-            let others: Vec<_> = (1..threads).map(|_| scope.spawn(&some)).collect();
+            let others: Vec<_> = (1..threads).map(|_| scope.spawn(some)).collect();
             let own = some();
             let done = others
                 .into_iter()
