@@ -344,7 +344,7 @@ impl Run {
         let at = |offset: u64| to_usize(self.header.postings.offset.saturating_add(offset));
         if let Some((begin, end)) = at(found.entry.postings_offset).zip(at(found.end)) {
             self.map.prefetch(begin);
-            let newest = end.saturating_sub(POSTINGS_ASKED).max(begin + 1);
+            let newest = end.saturating_sub(POSTINGS_ASKED).max(begin.saturating_add(1));
             (newest..end).step_by(LINE_BYTES).for_each(|line| self.map.prefetch(line));
         }
     }
