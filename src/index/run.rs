@@ -227,6 +227,16 @@ impl Run {
         }
     }
 
+    /// Where filter and directory lie, for [`Self::map`].
+    pub(crate) fn lookup(&self) -> Option<std::ops::Range<usize>> {
+        Some(to_usize(self.header.filter.offset)?..to_usize(self.header.postings.offset)?)
+    }
+
+    /// The file, mapped.
+    pub(crate) fn map(&self) -> &SegmentMap {
+        &self.map
+    }
+
     /// Finds a user.
     #[inline]
     pub(crate) fn user(&self, user: Fingerprint) -> Result<Option<RunUser<'_>>> {

@@ -262,6 +262,18 @@ impl SegmentMap {
         }
     }
 
+    /// Brings the pages of a range into memory and waits for them, a piece at a time, so that others' reads of the disk get
+    /// their turn between; as long as `go_on` says so. Best effort.
+    pub(crate) fn bring_in(&self, range: std::ops::Range<usize>, go_on: &dyn Fn() -> bool) {
+        const PIECE_BYTES: usize = 256 << 10;
+        for offset in range.clone().step_by(PIECE_BYTES).take_while(|_| self.memory.of_file && go_on()) {
+            let length = PIECE_BYTES.min(range.end - offset);
+            // One read of the disk; populating alone would read page by page.
+            self.will_need(offset, length);
+            self.populate_for_reading(offset, length);
+        }
+    }
+
     /// Takes whole published pages out of this process's page table; a read brings them back, from the page cache.
     ///
     /// A page that is written back while it is mapped for writing is first protected in every processor's table, one

@@ -11,15 +11,25 @@ use crate::error::Result;
 use crate::ids::Fingerprint;
 use crate::shard::view::{ShardView, Source};
 
+/// How much the disk is asked for at least.
+const PAGE_BYTES: u32 = 4096;
+
 /// An offset that was not looked up yet.
 pub(super) const OFFSET_LATER: u32 = u32::MAX;
 
-/// A touch that takes longer may have gone to the disk: then the kernel is asked whether it did.
-const TOUCH_SLOW: Duration = Duration::from_micros(20);
-/// The same for a walk through the index.
-const WALK_SLOW: Duration = Duration::from_micros(60);
+/// What a page takes at most in memory, from the walk through the index to the touch of its last record: a read of the disk
+/// is not faster than that.
+const HOT: Duration = Duration::from_micros(40);
+/// And for each record that is found.
+const HOT_RECORD: Duration = Duration::from_nanos(200);
 
-/// Watches how long a page takes.
+/// Whether a page that took so long until its records were found may have waited for the disk: then the kernel is asked
+/// whether it did.
+fn is_slow(took: Duration, records: usize) -> bool {
+    took > HOT + HOT_RECORD * u32::try_from(records).unwrap_or(u32::MAX)
+}
+
+/// Watches how long a page takes. A page from memory costs two looks at the clock.
 pub(super) struct Watch {
     began: Instant,
     /// Reads were slow lately: everything is asked for before it is touched.
@@ -28,16 +38,16 @@ pub(super) struct Watch {
 
 impl Watch {
     /// Begins a page: where reads were slow lately, asks for what the index has of the user, and for the user's newest
-    /// blocks in packs.
-    pub(super) fn begin(view: &ShardView, user: Fingerprint) -> Result<Self> {
+    /// blocks in packs, if its `newest` records are wanted, so many.
+    pub(super) fn begin(view: &ShardView, user: Fingerprint, newest: Option<usize>) -> Result<Self> {
         let cold = view.coldness.is_cold();
         if cold {
-            ask_for_index(view, user)?;
+            ask_for_index(view, user, newest)?;
         }
         Ok(Self { began: Instant::now(), cold })
     }
 
-    /// Ends the walk through the index: asks for the records that it found in sealed segments, if they are not in memory.
+    /// Ends the walk through the index: asks for the records that it found, if they are not in memory.
     pub(super) fn fetch(&self, view: &ShardView, places: &mut [Place]) {
         let segment_of = |place: &Place| view.segments.get(place.segment as usize);
         if self.cold {
@@ -50,7 +60,6 @@ impl Watch {
                 look_up(view, place);
             }
         } else {
-            let slow = self.began.elapsed() > WALK_SLOW;
             for place in places.iter_mut().filter(|place| place.offset == OFFSET_LATER) {
                 look_up(view, place);
                 if let Some(segment) = segment_of(place) {
@@ -59,21 +68,21 @@ impl Watch {
             }
             // The page's last record is the oldest, or the one farthest from what was read last.
             let last = places.last().and_then(|place| Some((segment_of(place)?, place)));
-            let touched = last.filter(|(segment, _)| segment.is_sealed()).is_some_and(|(segment, place)| {
-                let began = Instant::now();
+            if let Some((segment, place)) = last.filter(|(segment, _)| segment.is_sealed()) {
                 segment.touch(place.offset as usize);
-                began.elapsed() > TOUCH_SLOW
-            });
-            if slow || touched {
-                view.coldness.note_slow();
             }
-            if !touched {
+            let slow = is_slow(self.began.elapsed(), places.len());
+            if !slow || !view.coldness.note_slow() {
                 return;
             }
         }
+        // What is not sealed may come from the disk, too: opening a store reads little of it.
+        let mut asked = None;
         for place in places.iter() {
-            if let Some(segment) = segment_of(place).filter(|segment| segment.is_sealed()) {
+            let page = Some((place.segment, place.offset / PAGE_BYTES));
+            if let Some(segment) = segment_of(place).filter(|_| asked != page) {
                 segment.ask_for_record(place.offset as usize);
+                asked = page;
             }
         }
     }
@@ -89,7 +98,7 @@ pub(super) fn look_up(view: &ShardView, place: &mut Place) {
     }
 }
 
-fn ask_for_index(view: &ShardView, user: Fingerprint) -> Result<()> {
+fn ask_for_index(view: &ShardView, user: Fingerprint, newest: Option<usize>) -> Result<()> {
     let runs = || {
         view.sources.iter().filter_map(|source| match source {
             Source::Run(run) => Some(run),
@@ -103,8 +112,36 @@ fn ask_for_index(view: &ShardView, user: Fingerprint) -> Result<()> {
             found.ask_for_postings();
         }
     }
-    for pack in &view.packs {
-        pack.ask_for(&pack.block_of(user.prefix(), u32::MAX)?);
+    if let Some(records) = newest {
+        for pack in &view.packs {
+            pack.ask_for_newest(user.prefix(), records)?;
+        }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_from_memory_is_told_from_one_from_the_disk() {
+        let micros = Duration::from_micros;
+        // Pages of a hundred take some microseconds in memory; one read of a fast disk takes eighty.
+        for (took, records, waited) in [
+            (0, 0, false),
+            (40, 0, false),
+            (41, 0, true),
+            (10, 100, false),
+            (60, 100, false),
+            (61, 100, true),
+            (80, 100, true),
+            (100, 500, false),
+            (2_000, 10_000, false),
+            (5_000, 10_000, true),
+        ] {
+            assert_eq!(is_slow(micros(took), records), waited, "{took} µs, {records} records");
+        }
+        assert!(!is_slow(Duration::from_secs(800), usize::MAX), "no overflow");
+    }
 }

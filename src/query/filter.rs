@@ -61,7 +61,7 @@ impl Filter {
     }
 
     /// Whether every event passes.
-    fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.levels.is_empty()
             && self.categories.is_empty()
             && self.statuses.is_empty()

@@ -63,7 +63,8 @@ pub(crate) fn user_log(reading: &Reading, key: &Arc<IndexKey>, request: &UserLog
         None => Start { user_sequence: None, sequence: None },
         Some(token) => start_of(token, key, &cursor, view)?,
     };
-    let watch = Watch::begin(view, user)?;
+    let from_newest = request.order == Order::Newest && request.cursor.is_none() && request.filter.is_empty();
+    let watch = Watch::begin(view, user, from_newest.then_some(request.limit))?;
     let mut gathering = Gathering {
         reading,
         view,

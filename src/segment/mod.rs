@@ -320,6 +320,13 @@ impl Segment {
         std::hint::black_box(self.map.get(offset, 1).map(|byte| byte.first().copied()));
     }
 
+    /// Where the offsets of a sealed segment's records lie, for [`Self::map`].
+    pub(crate) fn sidecar(&self) -> Option<std::ops::Range<usize>> {
+        let Offsets::Sealed(footer) = &self.offsets else { return None };
+        let begin = usize::try_from(footer.sidecar_offset).ok()?;
+        Some(begin..begin.checked_add(usize::try_from(footer.count.checked_mul(4)?).ok()?)?)
+    }
+
     /// In a sealed segment, asks the processor for the place that says where the record begins. Whether that is worth
     /// waiting for others: elsewhere it is near at hand.
     #[inline]

@@ -21,6 +21,9 @@ use crate::segment::seal::{Sealing, seal};
 /// enough for 25 ms at 80 MB/s.
 pub(crate) const POPULATE_BYTES: usize = 2 << 20;
 
+/// How much of its index a shard brings into memory after it was opened, at most.
+const WARM_BYTES_MAX: usize = 64 << 20;
+
 /// The name of a shard's manifest in its directory.
 pub(crate) const MANIFEST_NAME: &str = "MANIFEST";
 
@@ -34,6 +37,10 @@ impl Shard {
             Job::Prepare => self.prepare(),
             Job::Populate => {
                 self.populate();
+                Ok(())
+            }
+            Job::Warm => {
+                self.warm();
                 Ok(())
             }
             Job::Heads => self.tend_heads(),
@@ -55,6 +62,26 @@ impl Shard {
         let path = self.dir.join(MANIFEST_NAME);
         let bytes = manifest.encode().map_err(located(&path, 0))?;
         replace_file(&*self.context.disk, &path, &bytes, Mode::Shared)
+    }
+
+    /// Brings in what look-ups pass: the directories of packs, filters and directories of runs, offsets of records, the newest
+    /// first. With them in memory a page waits for the disk once, where it would wait three times. They stay the kernel's
+    /// to drop.
+    fn warm(&self) {
+        let view = self.view();
+        let runs = view.sources.iter().rev().filter_map(|source| match source {
+            Source::Run(run) => Some((run.map(), run.lookup()?)),
+            Source::Tail(..) => None,
+        });
+        let packs = view.packs.iter().rev().filter_map(|pack| Some((pack.map(), pack.directory()?)));
+        let sidecars =
+            view.segments.iter().rev().filter_map(|segment| Some((&**segment.map(), segment.sidecar()?)));
+        let mut left = WARM_BYTES_MAX;
+        for (map, range) in packs.chain(runs).chain(sidecars) {
+            let end = range.end.min(range.start.saturating_add(left));
+            left -= end.saturating_sub(range.start);
+            map.bring_in(range.start..end, &|| !self.is_closed());
+        }
     }
 
     /// Whether the manifest on disk is surely the one from before a change that failed so. After other errors it may become the

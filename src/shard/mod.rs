@@ -79,6 +79,8 @@ pub(crate) enum Job {
     Populate,
     /// Make new segments durable, and seal what was rolled over.
     Seal,
+    /// Bring what every look-up passes into memory.
+    Warm,
     /// Make the head table what it should be.
     Heads,
     /// Write an index checkpoint.
@@ -95,6 +97,8 @@ pub(crate) trait Background: Send + Sync + std::fmt::Debug {
     fn submit(&self, shard: &Arc<Shard>, job: Job);
     /// Asks for a commit of the shard by somebody else than the caller, soon: for tasks.
     fn commit_soon(&self, shard: &Arc<Shard>);
+    /// Whether there are threads at all: else work that the caller waits for is the caller's alone, too.
+    fn has_threads(&self) -> bool;
 }
 
 /// A segment that was rolled over and waits to be sealed.

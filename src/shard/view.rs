@@ -39,8 +39,15 @@ pub(crate) struct ShardView {
 }
 
 /// Whether reads of a shard went to the disk lately.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Coldness(AtomicU32);
+
+impl Default for Coldness {
+    /// What was just opened is likely not in memory.
+    fn default() -> Self {
+        Self(AtomicU32::new(COLD_PAGES))
+    }
+}
 
 /// How many pages after a slow one are taken for cold before it is looked at again.
 const COLD_PAGES: u32 = 64;
@@ -59,11 +66,14 @@ impl Coldness {
 
     /// A read was slow: cold, if it went to the disk. A thread that lost its processor for a moment, or a page of memory that
     /// had to be mapped, is as slow, and taking the next pages for cold would make each a hundred calls of the system slower.
+    /// Says which it was.
     #[cold]
-    pub(crate) fn note_slow(&self) {
-        if waited_for_disk() {
+    pub(crate) fn note_slow(&self) -> bool {
+        let cold = waited_for_disk();
+        if cold {
             self.0.store(COLD_PAGES, Ordering::Relaxed);
         }
+        cold
     }
 }
 

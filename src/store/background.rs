@@ -53,6 +53,10 @@ impl Background for Inline {
     }
 
     fn commit_soon(&self, _shard: &Arc<Shard>) {}
+
+    fn has_threads(&self) -> bool {
+        false
+    }
 }
 
 type Work = (Arc<Shard>, Job);
@@ -98,7 +102,7 @@ impl Background for Queues {
             Job::Heads => &self.heads,
             Job::Merge => &self.merging,
             Job::Pack => &self.packing,
-            Job::Prepare | Job::Populate | Job::Checkpoint => &self.ahead,
+            Job::Prepare | Job::Populate | Job::Checkpoint | Job::Warm => &self.ahead,
         };
         if let Some(queue) = &*queue.lock() {
             let _ = queue.send((Arc::clone(shard), job));
@@ -109,6 +113,10 @@ impl Background for Queues {
         if let Some(commits) = &*self.commits.lock() {
             let _ = commits.send(Arc::clone(shard));
         }
+    }
+
+    fn has_threads(&self) -> bool {
+        true
     }
 }
 
@@ -214,6 +222,7 @@ impl Workers {
 pub(super) fn start(core: &Core) {
     for shard in &*core.shards {
         core.background.submit(shard, Job::Prepare);
+        core.background.submit(shard, Job::Warm);
         core.background.submit(shard, Job::Seal);
         core.background.submit(shard, Job::Heads);
     }

@@ -1,5 +1,7 @@
 //! Packing and unpacking on demand.
 
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
 use super::{Core, Store};
 use crate::error::{Error, ErrorKind, Result};
 use crate::io::Access;
@@ -23,8 +25,8 @@ impl Store {
     /// Packs every sealed segment now, into as few packs as can be, whatever [`Options::pack_after`] says: sorted by user,
     /// compressed, compared event by event with the segments, which then go. Events stay byte for byte what they were.
     ///
-    /// Takes seconds for a million events, of one processor; other threads read and append meanwhile. Needs room on the
-    /// disk for what it packs, until it is packed.
+    /// Takes seconds for a million events; each processor packs a shard at a time, and other threads read and append
+    /// meanwhile. Needs room on the disk for what it packs, until it is packed.
     ///
     /// [`Options::pack_after`]: super::Options::pack_after
     ///
@@ -51,22 +53,55 @@ impl Store {
 }
 
 impl Core {
-    fn repack(&self, work: impl Fn(&Shard, Pace<'_>) -> Result<u64>) -> Result<Packed> {
+    fn repack(&self, work: impl Fn(&Shard, Pace<'_>) -> Result<u64> + Sync) -> Result<Packed> {
         self.check_open()?;
         if self.access == Access::Read {
             return Err(Error::new(ErrorKind::ReadOnly, "the store is open for reading only"));
         }
         let bytes_before = self.disk.used_bytes(&self.dir)?;
-        let mut events = 0;
-        for shard in &*self.shards {
-            if let Some(error) = shard.poison() {
-                return Err(error.clone());
+        let next = AtomicUsize::new(0);
+        let failed = AtomicBool::new(false);
+        let some = || -> Result<u64> {
+            let mut events = 0;
+            while !failed.load(Ordering::Relaxed)
+                && let Some(shard) = self.shards.get(next.fetch_add(1, Ordering::Relaxed))
+            {
+                let done = repack_shard(self, shard, &work);
+                failed.fetch_or(done.is_err(), Ordering::Relaxed);
+                events += done?;
             }
-            shard.run(Job::Seal)?;
-            events += work(shard, &mut |_| self.check_open())?;
-        }
+            Ok(events)
+        };
+        // Somebody waits for it: each processor takes a shard at a time.
+        let threads = if self.background.has_threads() { cores().min(self.shards.len()) } else { 1 };
+        let events = std::thread::scope(|scope| {
+            let others: Vec<_> = (1..threads).map(|_| scope.spawn(some)).collect();
+            let own = some();
+            let done = others
+                .into_iter()
+                .map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+            // All of them end before any of the errors is told.
+            let done: Vec<_> = std::iter::once(own).chain(done).collect();
+            done.into_iter().sum::<Result<u64>>()
+        })?;
         Ok(Packed { events, bytes_before, bytes_after: self.disk.used_bytes(&self.dir)? })
     }
+}
+
+fn repack_shard(
+    core: &Core,
+    shard: &Shard,
+    work: &(impl Fn(&Shard, Pace<'_>) -> Result<u64> + Sync),
+) -> Result<u64> {
+    if let Some(error) = shard.poison() {
+        return Err(error.clone());
+    }
+    shard.run(Job::Seal)?;
+    work(shard, &mut |_| core.check_open())
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 
 #[cfg(test)]

@@ -116,6 +116,7 @@ Examples:
   usertrail bench --events 1M
   usertrail bench --events 10M --check
   usertrail bench --events 10M --only page --only cold --json
+  usertrail bench --events 10M --only cold --packed --check
   usertrail bench --events 10M --users 10M --mix uniform --only memory --check
   usertrail bench --compare 1M,10M,50M --check")]
 pub(in crate::cli) struct BenchArgs {
@@ -136,6 +137,9 @@ pub(in crate::cli) struct BenchArgs {
     /// How files get out of the page cache [default: drop-caches, and advise where that isn't permitted].
     #[arg(long, value_enum, value_name = "HOW")]
     pub(in crate::cli) cold_by: Option<ColdBy>,
+    /// Pack what is sealed, and measure bytes, pages and cold pages a second time.
+    #[arg(long)]
+    pub(in crate::cli) packed: bool,
     /// Events made ahead and then repeated, about 1 KiB of memory each.
     #[arg(long, value_name = "N", default_value = "1M", value_parser = values::count)]
     pub(in crate::cli) pool: u64,

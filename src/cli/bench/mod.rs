@@ -11,6 +11,7 @@ mod durable;
 mod memory;
 mod mixed;
 mod open;
+mod packed;
 mod page;
 mod print;
 
@@ -27,7 +28,7 @@ use super::progress::Progress;
 use super::temporary::TemporaryDir;
 use crate::workload::measure::{CacheDrop, Report, drop_page_cache, is_in_memory, read_five_fields};
 use crate::workload::{Pool, WorkloadConfig};
-use crate::{Options, Page, Stats, Store};
+use crate::{Options, PackAfter, Page, Stats, Store};
 use args::{LoadArgs, Part};
 
 pub(super) fn run(args: &BenchArgs) -> Result<Exit, Failure> {
@@ -56,6 +57,8 @@ struct Run<'a> {
     pool: Arc<Pool>,
     report: Report,
     cold_by: Option<CacheDrop>,
+    /// The store is packed by now: the figures that follow are of that.
+    packed: bool,
 }
 
 /// What a run came to.
@@ -74,23 +77,21 @@ impl<'a> Run<'a> {
         let length =
             usize::try_from(length).map_err(|_| Failure::Usage(format!("--pool {length}: too many")))?;
         let pool = Arc::new(Pool::new(&config, length));
-        Ok(Self { args, events, dir, config, pool, report: Report::default(), cold_by: None })
+        Ok(Self { args, events, dir, config, pool, report: Report::default(), cold_by: None, packed: false })
     }
 
     /// Measures what was asked for. One store exists at a time, so that the disk holds no more than the largest.
     fn measure(mut self) -> Result<Measured, Failure> {
         let wants = |part| self.args.wants(part);
         if [Part::Append, Part::Page, Part::Cold, Part::Open].into_iter().any(wants) {
-            let (open, cold) = (wants(Part::Open), wants(Part::Cold));
+            let open = wants(Part::Open);
             let dir = self.dir.join("one");
             let store = append::one_at_a_time(&mut self, &dir)?;
-            if self.args.wants(Part::Page) {
-                page::hot(&mut self, &store)?;
-            }
-            store.close()?;
-            drop(store);
-            if cold {
-                page::cold(&mut self, &dir)?;
+            self.pages(store, &dir)?;
+            if self.args.packed {
+                let store = packed::pack(&mut self, &dir)?;
+                self.pages(store, &dir)?;
+                self.packed = false;
             }
             if open {
                 open::measure(&mut self, &dir)?;
@@ -113,7 +114,25 @@ impl<'a> Run<'a> {
         Ok(Measured { events: self.events, report: self.report, cold_by: self.cold_by })
     }
 
+    /// Pages as the store is now; closes it.
+    fn pages(&mut self, store: Store, dir: &Path) -> Result<(), Failure> {
+        if self.args.wants(Part::Page) {
+            page::hot(self, &store)?;
+        }
+        store.close()?;
+        drop(store);
+        if self.args.wants(Part::Cold) {
+            page::cold(self, dir)?;
+        }
+        Ok(())
+    }
+
+    /// Adds a figure; those of a packed store have names of their own.
     fn add(&mut self, name: impl Into<String>, label: impl Into<String>, value: f64, unit: &'static str) {
+        let (name, label) = (name.into(), label.into());
+        // What is indented belongs to the line above it.
+        let label = if self.packed && !label.starts_with(' ') { format!("packed: {label}") } else { label };
+        let name = if self.packed { format!("packed.{name}") } else { name };
         self.report.add(name, label, value, unit);
     }
 
@@ -128,13 +147,14 @@ impl<'a> Run<'a> {
 
 /// How a store is made that is measured.
 fn options(load: &LoadArgs) -> Options {
-    // Whoever adds a form of storage (packed, ...) adds it here, and a figure of each part in that form.
-    Options::new().shards(load.shards).segment_bytes_max(load.segment_size).durability(load.durability.into())
+    // Nothing is packed but where it is said so: then the same store is measured before and after.
+    let options = Options::new().shards(load.shards).segment_bytes_max(load.segment_size);
+    options.durability(load.durability.into()).pack_after(PackAfter::Never)
 }
 
 /// Opens a store as it was made.
 fn reopen(load: &LoadArgs, dir: &Path) -> Result<(Store, Duration), Failure> {
-    let options = Options::new().durability(load.durability.into());
+    let options = Options::new().durability(load.durability.into()).pack_after(PackAfter::Never);
     let begun = Instant::now();
     let store = options.open(dir)?;
     Ok((store, begun.elapsed()))

@@ -31,6 +31,9 @@ pub(crate) fn pack_path(shard_dir: &Path, number: u64) -> PathBuf {
 /// How many blocks are asked for at a time by somebody who reads them all.
 const AHEAD_BLOCKS: u32 = 64;
 
+/// How many blocks before a user's newest are asked for at most, in each pack: a user may have all of them in another.
+const BLOCKS_AT_ONCE: u64 = 16;
+
 /// An immutable pack, readable by any thread.
 #[derive(Debug)]
 pub(crate) struct Pack {
@@ -238,6 +241,38 @@ impl Pack {
         let page = self.page_of((key, u32::MAX)) * PAGE_BYTES;
         let directory = to_usize(self.header.directory_offset).unwrap_or(usize::MAX);
         self.map.will_need(directory.saturating_add(page), PAGE_BYTES);
+    }
+
+    /// Where the directory lies, for [`Self::map`].
+    pub(crate) fn directory(&self) -> Option<std::ops::Range<usize>> {
+        let begin = self.header.directory_offset;
+        Some(to_usize(begin)?..to_usize(begin + self.header.blocks * ENTRY_BYTES as u64)?)
+    }
+
+    /// The file, mapped.
+    pub(crate) fn map(&self) -> &SegmentMap {
+        &self.map
+    }
+
+    /// Asks the disk for the blocks with a key's newest records, about so many, in one read; doesn't wait. Blocks lie side
+    /// by side in the order of their keys.
+    pub(crate) fn ask_for_newest(&self, key: u64, records: usize) -> Result<()> {
+        let newest = self.block_of(key, u32::MAX)?;
+        let (mut first, mut offset) = (newest.from.0, newest.offset);
+        let blocks = (records as u64).saturating_mul(self.header.blocks) / self.records().max(1) + 1;
+        for number in (0..newest.number).rev().take(to_usize(blocks.min(BLOCKS_AT_ONCE)).unwrap_or_default())
+        {
+            if first < key {
+                break;
+            }
+            let entry = self.entry(number)?;
+            (first, offset) = (entry.key, entry.offset);
+        }
+        let end = newest.offset + u64::from(newest.compressed_bytes);
+        if let Some((offset, length)) = to_usize(offset).zip(to_usize(end.saturating_sub(offset))) {
+            self.map.will_need(offset, length);
+        }
+        Ok(())
     }
 
     /// Asks the disk for a block, all of its pages in one read; doesn't wait.

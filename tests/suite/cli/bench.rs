@@ -114,6 +114,27 @@ fn one_part_is_measured_alone_and_shown_as_a_table() {
 }
 
 #[test]
+fn the_same_store_is_measured_packed() {
+    let place = Place::new();
+    let parts = ["--events", "40k", "--segment-size", "1MiB", "--only", "page,cold", "--packed", "--json"];
+    let json = bench(&place, &parts).ends_with(0).json();
+    let figures = &json["figures"];
+    for name in ["page.hot", "page.zipf", "page.uniform", "page.filtered", "cold.uniform", "cold.zipf"] {
+        assert!(value(figures, &format!("{name}.p50")) > 0.0, "{name}: {figures:#}");
+        assert!(value(figures, &format!("packed.{name}.p50")) > 0.0, "{name}: {figures:#}");
+        // Packing takes no event from a page.
+        let events = |prefix: &str| value(figures, &format!("{prefix}{name}.events"));
+        assert!((events("") - events("packed.")).abs() < 1e-9 && events("") > 10.0, "{name}: {figures:#}");
+    }
+    assert!(value(figures, "packed.rate") > 0.0 && value(figures, "packed.cold.open") > 0.0);
+    // Some 4 MiB a shard in segments of one: all but the last of them.
+    assert!((60.0..100.0).contains(&value(figures, "packed.share")), "{figures:#}");
+    assert!(value(figures, "packed.bytes.index") > 0.0);
+    assert!((60.0..250.0).contains(&value(figures, "packed.bytes.event")), "{figures:#}");
+    assert_nothing_is_left(&place);
+}
+
+#[test]
 fn a_missed_bound_is_named_and_exits_with_one() {
     let place = Place::new();
     let parts = ["--events", "1000", "--only", "memory", "--check", "--json"];
