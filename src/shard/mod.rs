@@ -200,7 +200,7 @@ impl Shard {
             view: ArcSwap::from_pointee(opened.view),
             writer: CachePadded::new(Mutex::new(opened.writer)),
             view_change: Mutex::new(()),
-            preparation: Mutex::new(Preparation::beginning_with(opened.manifest.next_segment)),
+            preparation: Mutex::new(Preparation::behind(&opened.manifest)),
             preparation_done: Condvar::new(),
             unlisted: Mutex::default(),
             establishing: Mutex::default(),

@@ -38,6 +38,8 @@ pub(crate) struct Preparation {
     rolls: bool,
     /// The number that the file after it gets.
     next: u64,
+    /// How many segments there are, prepared ones too. Not asked of the manifest: its lock is held while the disk syncs.
+    segments: usize,
 }
 
 /// A segment that is smaller may be full before the next file is there: it takes milliseconds to make one while directories
@@ -50,8 +52,9 @@ impl Preparation {
         self.ready.len() < if self.rolls && small { 2 } else { 1 }
     }
 
-    pub(crate) fn beginning_with(next: u64) -> Self {
-        Self { making: false, ready: VecDeque::new(), rolls: false, next }
+    pub(crate) fn behind(manifest: &ShardManifest) -> Self {
+        let (next, segments) = (manifest.next_segment, manifest.segments.len());
+        Self { making: false, ready: VecDeque::new(), rolls: false, next, segments }
     }
 }
 
@@ -90,14 +93,15 @@ impl Shard {
         let mut preparation = self.preparation.lock();
         while !preparation.making && preparation.wants_more() {
             preparation.making = true;
-            let id = preparation.next;
-            let made = MutexGuard::unlocked(&mut preparation, || self.make_segment(id));
+            let (id, before) = (preparation.next, preparation.segments);
+            let made = MutexGuard::unlocked(&mut preparation, || self.make_segment(id, before));
             preparation.making = false;
             self.preparation_done.notify_all();
             let prepared = made?;
             let (header, file) = (prepared.header, Arc::clone(&prepared.file));
             self.unlisted.lock().push(Unlisted { header, file, durable: false });
             preparation.next += 1;
+            preparation.segments += 1;
             preparation.ready.push_back(prepared);
         }
         Ok(())
@@ -134,8 +138,7 @@ impl Shard {
     }
 
     /// Allocates and populates a new segment's file; nothing of it is synced.
-    fn make_segment(&self, id: u64) -> Result<Prepared> {
-        let before = self.manifest.lock().segments.len() + self.unlisted.lock().len();
+    fn make_segment(&self, id: u64, before: usize) -> Result<Prepared> {
         let path = log_path(&self.dir, id);
         // A shard's segments grow by doubling, so that a small store is small. By how many there are, not by their
         // numbers: each opening gives a new number to the file that is prepared and not used yet.

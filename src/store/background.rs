@@ -98,11 +98,12 @@ struct Queues {
 impl Background for Queues {
     fn submit(&self, shard: &Arc<Shard>, job: Job) {
         let queue = match job {
-            Job::Seal => &self.sealing,
+            // Not among what writers may come to wait for: a checkpoint is a file of some megabytes.
+            Job::Seal | Job::Checkpoint => &self.sealing,
             Job::Heads => &self.heads,
-            Job::Merge => &self.merging,
+            Job::Merge | Job::Warm => &self.merging,
             Job::Pack => &self.packing,
-            Job::Prepare | Job::Populate | Job::Checkpoint | Job::Warm => &self.ahead,
+            Job::Prepare | Job::Populate => &self.ahead,
         };
         if let Some(queue) = &*queue.lock() {
             let _ = queue.send((Arc::clone(shard), job));
