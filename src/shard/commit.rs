@@ -112,13 +112,14 @@ impl Committer {
         Self { lanes: shards.iter().map(|shard| CachePadded::new(lane(shard))).collect() }
     }
 
-    fn lane(&self, shard: &Shard) -> Option<&Lane> {
-        self.lanes.get(usize::from(shard.id.get())).map(|lane| &**lane)
+    /// The shard is one of the store's: a missing lane must not pass for a commit.
+    fn lane(&self, shard: &Shard) -> &Lane {
+        &self.lanes[usize::from(shard.id.get())]
     }
 
     /// Waits until the record before `end` is on stable storage. Commits itself if nobody else does.
     pub(crate) fn wait_durable(&self, shard: &Shard, end: u64) -> Result<()> {
-        self.lane(shard).map_or(Ok(()), |lane| lane.wait_durable(end))
+        self.lane(shard).wait_durable(end)
     }
 
     /// Syncs everything that was published before the call; a shard that fails does not keep the others from it.
@@ -131,22 +132,21 @@ impl Committer {
 
     /// Whether the record before `end` is durable; if not, the waker is woken when a commit or flush has ended.
     pub(crate) fn poll_durable(&self, shard: &Shard, end: u64, waker: &Waker) -> Option<Result<()>> {
-        self.lane(shard).map_or(Some(Ok(())), |lane| lane.group.poll(|| outcome(shard, end), waker))
+        self.lane(shard).group.poll(|| outcome(shard, end), waker)
     }
 
     /// For a task, which must not commit by itself: whether a thread must be asked for [`Self::commit_asked`].
     pub(crate) fn ask(&self, shard: &Shard) -> bool {
-        self.lane(shard).is_some_and(|lane| !lane.asked.swap(true, Ordering::AcqRel))
+        !self.lane(shard).asked.swap(true, Ordering::AcqRel)
     }
 
     /// The commit that was asked for.
     pub(crate) fn commit_asked(&self, shard: &Shard) {
-        if let Some(lane) = self.lane(shard) {
-            // Who asks from now on may have published behind what this commit takes.
-            lane.asked.store(false, Ordering::Release);
-            // A failure poisons the shard, where writers and waiters find it.
-            let _ = lane.settle(shard.published());
-        }
+        let lane = self.lane(shard);
+        // Who asks from now on may have published behind what this commit takes.
+        lane.asked.store(false, Ordering::Release);
+        // A failure poisons the shard, where writers and waiters find it.
+        let _ = lane.settle(shard.published());
     }
 
     /// How many commits have synced something.
