@@ -8,6 +8,10 @@ pub mod exchange;
 pub mod workload;
 
 mod error;
+/// The integration tests' own, shared.
+#[cfg(test)]
+#[path = "../tests/suite/figures.rs"]
+mod figures;
 mod format;
 mod ids;
 mod index;

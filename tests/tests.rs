@@ -10,6 +10,8 @@ mod concurrent;
 mod damage;
 #[path = "suite/epochs.rs"]
 mod epochs;
+#[path = "suite/figures.rs"]
+mod figures;
 #[path = "suite/fixture.rs"]
 mod fixture;
 #[path = "suite/full_disk.rs"]

@@ -95,10 +95,3 @@ pub fn copy_of_killed(from: &Path, to: &Path) {
     }
     panic!("the store's directory never rests");
 }
-
-/// Says that a test did not run, and why. Past the capture of the test's output: a test that was skipped must not look like
-/// one that passed.
-pub fn skipped(what: &str) {
-    use std::io::Write;
-    let _ = writeln!(std::io::stderr(), "SKIPPED {what}");
-}

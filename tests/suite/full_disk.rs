@@ -66,7 +66,7 @@ fn assert_holds(store: &Store, count: u64) {
 #[test]
 fn a_full_file_system_is_an_error_that_passes() {
     let Some(disk) = SmallDisk::new("12m") else {
-        crate::fixture::skipped("a_full_file_system_is_an_error_that_passes: mounting a tmpfs isn't allowed");
+        crate::figures::skipped("a_full_file_system_is_an_error_that_passes: mounting a tmpfs isn't allowed");
         return;
     };
     for durability in [Durability::default(), Durability::Durable] {

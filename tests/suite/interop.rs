@@ -20,7 +20,7 @@ const READER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/interop/read_st
 fn python(test: &str) -> bool {
     let there = Command::new("python3").arg("--version").output().is_ok_and(|output| output.status.success());
     if !there {
-        crate::fixture::skipped(&format!("{test}: there is no python3"));
+        crate::figures::skipped(format!("{test}: there is no python3"));
     }
     there
 }

@@ -102,6 +102,12 @@ fn what_was_acknowledged_before_a_kill_is_listed() {
         .flat_map(|shard| shard["rollbacks"].as_array().unwrap());
     assert!(notes.clone().count() > 0, "the kills are on record");
     assert!(notes.into_iter().all(|note| note["from"] == note["to"]), "nothing was lost");
+    crate::figures::figure(
+        "a kill takes nothing that was acknowledged",
+        "cli::crash::what_was_acknowledged_before_a_kill_is_listed",
+        format!("{} kills, {} acknowledgements, 0 lost", rounds.len(), acknowledged.len()),
+        crate::figures::Controls::default(),
+    );
 }
 
 #[test]
@@ -151,7 +157,7 @@ fn a_directory_that_is_read_only_is_read_and_not_written() {
     };
     let allowed = as_nobody(&["--version"]).stdout(Stdio::null()).stderr(Stdio::null()).status();
     if !allowed.is_ok_and(|status| status.success()) {
-        crate::fixture::skipped(
+        crate::figures::skipped(
             "a_directory_that_is_read_only_is_read_and_not_written: can't run as another user",
         );
         return;

@@ -132,7 +132,7 @@ impl Drop for SmallDisk {
 #[test]
 fn a_full_disk_is_said_to_be_full_and_loses_nothing() {
     let Some(disk) = SmallDisk::new("12m") else {
-        crate::fixture::skipped(
+        crate::figures::skipped(
             "a_full_disk_is_said_to_be_full_and_loses_nothing: mounting a tmpfs isn't allowed",
         );
         return;
@@ -170,7 +170,7 @@ fn a_full_disk_is_said_to_be_full_and_loses_nothing() {
 #[test]
 fn a_disk_that_is_too_small_for_a_store_is_left_as_it_was() {
     let Some(disk) = SmallDisk::new("512k") else {
-        crate::fixture::skipped(
+        crate::figures::skipped(
             "a_disk_that_is_too_small_for_a_store_is_left_as_it_was: mounting a tmpfs isn't allowed",
         );
         return;

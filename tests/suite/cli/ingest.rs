@@ -213,7 +213,7 @@ fn nothing_is_acknowledged_before_it_is_synced() {
         let buffered = with_syncs("buffered");
         assert!(buffered.len() == 20 && buffered.iter().any(|synced| !*synced), "{buffered:?}");
     } else {
-        crate::fixture::skipped("nothing_is_acknowledged_before_it_is_synced: strace doesn't run here");
+        crate::figures::skipped("nothing_is_acknowledged_before_it_is_synced: strace doesn't run here");
     }
 }
 
@@ -250,7 +250,7 @@ fn a_closed_output_ends_the_import_quietly() {
 #[test]
 fn rejected_lines_that_cannot_be_kept_are_an_error() {
     if !std::path::Path::new("/dev/full").exists() {
-        crate::fixture::skipped("rejected_lines_that_cannot_be_kept_are_an_error: no /dev/full");
+        crate::figures::skipped("rejected_lines_that_cannot_be_kept_are_an_error: no /dev/full");
         return;
     }
     let place = Place::new();
@@ -316,7 +316,7 @@ fn by_substring(log: &str, words: &str) -> BTreeMap<String, usize> {
 fn a_real_log_is_counted_as_substrings_count_it() {
     let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data/authlog/auth.log");
     let Ok(log) = std::fs::read_to_string(&path) else {
-        crate::fixture::skipped(&format!(
+        crate::figures::skipped(format!(
             "a_real_log_is_counted_as_substrings_count_it: no {}",
             path.display()
         ));

@@ -76,7 +76,7 @@ fn init_makes_a_store_once() {
 #[test]
 fn the_way_to_a_new_store_is_synced() {
     if !Command::new("strace").arg("true").output().is_ok_and(|output| output.status.success()) {
-        crate::fixture::skipped("the_way_to_a_new_store_is_synced: strace doesn't run here");
+        crate::figures::skipped("the_way_to_a_new_store_is_synced: strace doesn't run here");
         return;
     }
     for (store, named_in) in [("store", &["."][..]), ("a/b/store", &["a/b", "a", "."])] {
@@ -224,7 +224,7 @@ fn a_closed_pipe_is_no_error() {
 #[test]
 fn an_output_that_fails_is_an_error() {
     let Ok(full) = std::fs::OpenOptions::new().write(true).open("/dev/full") else {
-        crate::fixture::skipped("an_output_that_fails_is_an_error: no /dev/full");
+        crate::figures::skipped("an_output_that_fails_is_an_error: no /dev/full");
         return;
     };
     let place = Place::new();
