@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
 
 use super::args::{BenchArgs, Mix};
-use super::bounds::{APART_MAX, Bound, COMPARED, bound};
+use super::bounds::{Bound, COMPARED, bound};
 use super::{Failure, Measured, Output, complain};
 use crate::workload::measure::{CacheDrop, Figure, shown};
 
@@ -145,7 +145,7 @@ impl Serialize for Helds<'_> {
 
 /// How far apart the sizes are, for figures that every size has.
 fn ratios(args: &BenchArgs, runs: &[Measured]) -> Helds<'static> {
-    let ratio = |name: &&str| {
+    let ratio = |(name, bound): &(&str, Option<Bound>)| {
         let values: Option<Vec<f64>> = runs.iter().map(|run| run.report.value(name)).collect();
         let values = values.filter(|values| values.len() > 1)?;
         let (worst, best) = (
@@ -154,7 +154,7 @@ fn ratios(args: &BenchArgs, runs: &[Measured]) -> Helds<'static> {
         );
         let (name, label) = ((*name).to_owned(), (*name).to_owned());
         let figure = Figure { name, label, value: worst / best, unit: "x" };
-        let bound = args.check.then_some(Bound::AtMost(APART_MAX));
+        let bound = bound.filter(|_| args.check);
         Some(Held { figure: std::borrow::Cow::Owned(figure), bound })
     };
     Helds(COMPARED.iter().filter_map(ratio).collect())
