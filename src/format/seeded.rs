@@ -37,6 +37,10 @@ pub(crate) enum Bug {
     UnlistedForgotten,
     /// Records are told to be durable whose segment's name is not.
     NameNotSynced,
+    /// A cold page touches records that the disk was not asked for.
+    RecordsNotAsked,
+    /// Nobody brings in what look-ups pass.
+    WarmingForgotten,
 }
 
 thread_local! {

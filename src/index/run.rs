@@ -27,6 +27,8 @@ const INTERPOLATIONS: u32 = 4;
 
 /// How far ahead postings are asked for: most of a full block.
 const POSTINGS_ASKED: usize = 512;
+/// How many entries of a directory to each side of the guess the disk is asked for at most.
+const ENTRIES_ASKED_MAX: u64 = 200;
 /// A line of the processor's cache.
 const LINE_BYTES: usize = 64;
 
@@ -215,26 +217,50 @@ impl Run {
         self.map.prefetch(self.filter_block(user));
     }
 
+    /// Asks the disk for what [`Self::may_have`] looks at; doesn't wait.
+    pub(crate) fn ask_for_filter(&self, user: Fingerprint) {
+        self.map.will_need(self.filter_block(user), filter::BLOCK_BYTES);
+    }
+
     /// Asks the disk for what [`Self::user`] looks at; doesn't wait.
     pub(crate) fn ask_for(&self, user: Fingerprint) {
-        self.map.will_need(self.filter_block(user), filter::BLOCK_BYTES);
+        self.ask_for_filter(user);
         let entry = |index: u64| to_usize(self.header.directory_offset + index * ENTRY_BYTES as u64);
         let guess = filter::block_of(user, self.header.users);
-        // As far from the guess as the first step of the look-up goes.
-        let step = self.header.users.isqrt() / 4 + 1;
-        if let Some((first, end)) = entry(guess.saturating_sub(step)).zip(entry(guess + step)) {
+        // The guess is off by half of the root, one time in three by more; a page more costs a tenth of another read. In
+        // large runs, where that is far, the look-up finds its way from there.
+        let step = self.header.users.isqrt().min(ENTRIES_ASKED_MAX) + 1;
+        if let Some((first, end)) = entry(guess.saturating_sub(step)).zip(entry(guess + step + 1)) {
             self.map.will_need(first, end - first);
         }
     }
 
-    /// Where filter and directory lie, for [`Self::map`].
-    pub(crate) fn lookup(&self) -> Option<std::ops::Range<usize>> {
-        Some(to_usize(self.header.filter.offset)?..to_usize(self.header.postings.offset)?)
+    /// Where the filter lies, for [`Self::map`].
+    pub(crate) fn filter(&self) -> Option<std::ops::Range<usize>> {
+        Some(self.filter_at..self.filter_at.checked_add(to_usize(self.header.filter.bytes)?)?)
+    }
+
+    /// Where the directory lies, for [`Self::map`].
+    pub(crate) fn directory(&self) -> Option<std::ops::Range<usize>> {
+        Some(to_usize(self.header.directory_offset)?..to_usize(self.header.postings.offset)?)
+    }
+
+    /// Where the postings lie, for [`Self::map`].
+    pub(crate) fn postings(&self) -> Option<std::ops::Range<usize>> {
+        let begin = to_usize(self.header.postings.offset)?;
+        Some(begin..begin.checked_add(to_usize(self.header.postings.bytes)?)?)
     }
 
     /// The file, mapped.
     pub(crate) fn map(&self) -> &SegmentMap {
         &self.map
+    }
+
+    /// Whether the user may have events here: one look at the filter. Of a hundred who have none, one may.
+    pub(crate) fn may_have(&self, user: Fingerprint) -> Result<bool> {
+        let at = self.filter_block(user);
+        self.check_page(at / PAGE_BYTES)?;
+        Ok(self.map.get(at, filter::BLOCK_BYTES).is_none_or(|block| filter::may_contain(block, user)))
     }
 
     /// Finds a user.

@@ -21,6 +21,12 @@ pub(crate) fn waited_for_disk() -> bool {
     account.as_deref().and_then(major_faults).is_none_or(|faults| SEEN.replace(faults) != faults)
 }
 
+/// How many pages of mapped files this thread has touched that were not in memory, and that nobody had asked the disk for.
+#[cfg(test)]
+pub(crate) fn unasked_reads() -> Option<u64> {
+    major_faults(&std::fs::read_to_string(ACCOUNT).ok()?)
+}
+
 fn major_faults(account: &str) -> Option<u64> {
     // The name, in brackets, may have anything in it.
     let (_, numbers) = account.rsplit_once(')')?;

@@ -254,6 +254,10 @@ impl SegmentMap {
 
     /// Asks the disk for the pages of a range, in as few reads as can be; doesn't wait for them. Best effort.
     pub(crate) fn will_need(&self, offset: usize, length: usize) {
+        #[cfg(test)]
+        if WITHHELD.get() {
+            return;
+        }
         let page = 4096;
         let first = offset / page * page;
         let end = offset.saturating_add(length).min(self.memory.len());
@@ -265,7 +269,7 @@ impl SegmentMap {
     /// Brings the pages of a range into memory and waits for them, a piece at a time, so that others' reads of the disk get
     /// their turn between; as long as `go_on` says so. Best effort.
     pub(crate) fn bring_in(&self, range: std::ops::Range<usize>, go_on: &dyn Fn() -> bool) {
-        const PIECE_BYTES: usize = 256 << 10;
+        const PIECE_BYTES: usize = 128 << 10;
         for offset in range.clone().step_by(PIECE_BYTES).take_while(|_| self.memory.of_file && go_on()) {
             let length = PIECE_BYTES.min(range.end - offset);
             // One read of the disk; populating alone would read page by page.
@@ -296,6 +300,12 @@ impl SegmentMap {
     pub(crate) fn advise_random(&self) {
         let _ = self.memory.raw.advise(Advice::Random);
     }
+}
+
+#[cfg(test)]
+thread_local! {
+    /// What this thread asks for does not reach the disk: so a test sees what is touched, and when.
+    pub(crate) static WITHHELD: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
 }
 
 /// The right to store past a mapping's published end. One for each mapping; not cloneable.

@@ -6,13 +6,14 @@
 
 use std::time::{Duration, Instant};
 
+use super::packed::may_be_in;
 use super::page::Place;
 use crate::error::Result;
 use crate::ids::Fingerprint;
 use crate::shard::view::{ShardView, Source};
 
 /// How much the disk is asked for at least.
-const PAGE_BYTES: u32 = 4096;
+const PAGE_BYTES: usize = 4096;
 
 /// An offset that was not looked up yet.
 pub(super) const OFFSET_LATER: u32 = u32::MAX;
@@ -22,6 +23,9 @@ pub(super) const OFFSET_LATER: u32 = u32::MAX;
 const HOT: Duration = Duration::from_micros(40);
 /// And for each record that is found.
 const HOT_RECORD: Duration = Duration::from_nanos(200);
+
+/// And for each block of a pack that is decompressed.
+const HOT_BLOCK: Duration = Duration::from_micros(20);
 
 /// Whether a page that took so long until its records were found may have waited for the disk: then the kernel is asked
 /// whether it did.
@@ -37,14 +41,22 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    /// Begins a page: where reads were slow lately, asks for what the index has of the user, and for the user's newest
-    /// blocks in packs, if its `newest` records are wanted, so many.
+    /// Begins a page: where reads were slow lately, asks for what the index has of the user, or, if the `newest` records are
+    /// wanted, so many, for the user's newest blocks in packs in place of what the index has of these.
     pub(super) fn begin(view: &ShardView, user: Fingerprint, newest: Option<usize>) -> Result<Self> {
         let cold = view.coldness.is_cold();
         if cold {
             ask_for_index(view, user, newest)?;
         }
         Ok(Self { began: Instant::now(), cold })
+    }
+
+    /// Ends the walk through packs, which read so many blocks: looks whether what is before them had to be waited for.
+    pub(super) fn end(&self, view: &ShardView, records: usize, blocks: usize) {
+        let blocks = HOT_BLOCK * u32::try_from(blocks).unwrap_or(u32::MAX);
+        if !self.cold && is_slow(self.began.elapsed().saturating_sub(blocks), records) {
+            view.coldness.note_slow();
+        }
     }
 
     /// Ends the walk through the index: asks for the records that it found, if they are not in memory.
@@ -77,12 +89,18 @@ impl Watch {
             }
         }
         // What is not sealed may come from the disk, too: opening a store reads little of it.
+        #[cfg(test)]
+        if crate::format::seeded::has(crate::format::seeded::Bug::RecordsNotAsked) {
+            return;
+        }
         let mut asked = None;
         for place in places.iter() {
-            let page = Some((place.segment, place.offset / PAGE_BYTES));
-            if let Some(segment) = segment_of(place).filter(|_| asked != page) {
-                segment.ask_for_record(place.offset as usize);
-                asked = page;
+            let Some(segment) = segment_of(place) else { continue };
+            let extent = segment.extent(u64::from(place.ordinal), place.offset as usize);
+            let pages = Some((place.segment, extent.start / PAGE_BYTES, (extent.end - 1) / PAGE_BYTES));
+            if asked != pages {
+                segment.ask_for(extent);
+                asked = pages;
             }
         }
     }
@@ -99,22 +117,28 @@ pub(super) fn look_up(view: &ShardView, place: &mut Place) {
 }
 
 fn ask_for_index(view: &ShardView, user: Fingerprint, newest: Option<usize>) -> Result<()> {
+    // Of runs over packs, a page of the newest takes their filters alone.
+    let packs_end = newest.map_or(0, |_| view.packs_end());
     let runs = || {
         view.sources.iter().filter_map(|source| match source {
             Source::Run(run) => Some(run),
             Source::Tail(..) => None,
         })
     };
-    runs().for_each(|run| run.ask_for(user));
-    view.packs.iter().for_each(|pack| pack.ask_for_directory(user.prefix()));
     for run in runs() {
-        if let Some(found) = run.user(user)? {
-            found.ask_for_postings();
-        }
+        if run.end() > packs_end { run.ask_for(user) } else { run.ask_for_filter(user) }
     }
+    view.packs.iter().for_each(|pack| pack.ask_for_directory(user.prefix()));
     if let Some(records) = newest {
         for pack in &view.packs {
-            pack.ask_for_newest(user.prefix(), records)?;
+            if may_be_in(view, user, pack)? {
+                pack.ask_for_newest(user.prefix(), records)?;
+            }
+        }
+    }
+    for run in runs().filter(|run| run.end() > packs_end) {
+        if let Some(found) = run.user(user)? {
+            found.ask_for_postings();
         }
     }
     Ok(())

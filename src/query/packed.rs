@@ -3,11 +3,15 @@
 //! A user's records stand side by side in a pack, so a page needs few blocks of it. They are asked for together, each is
 //! decompressed once, and the page keeps them for as long as its events are lent.
 
+mod walk;
+
 use super::page::Place;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::Fingerprint;
 use crate::segment::pack::{Block, Found, Pack};
 use crate::shard::view::ShardView;
+
+pub(super) use walk::{Known, Walk, may_be_in};
 
 /// In [`Place::segment`]: the record lies in a pack, in the block with the number in the other bits.
 const PACKED: u32 = 1 << 31;
@@ -95,7 +99,7 @@ impl PackedRecords {
             pack_at(view, *pack)?.ask_for(found);
         }
         for (pack, found) in wanted {
-            let block = pack_at(view, pack)?.block(found.number);
+            let block = pack_at(view, pack)?.asked_block(found.number);
             self.slots.push(Slot { pack, found, block });
         }
         let mut slot = first.saturating_sub(1);
@@ -115,6 +119,11 @@ impl PackedRecords {
             place.segment = PACKED | u32::try_from(slot).unwrap_or(u32::MAX >> 1);
         }
         Ok(())
+    }
+
+    /// How many blocks were read.
+    pub(super) fn blocks(&self) -> usize {
+        self.slots.len()
     }
 
     /// A record's leaf.

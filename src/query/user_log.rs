@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::cold::{OFFSET_LATER, Watch, look_up};
 use super::filter::{Filter, Order};
-use super::packed::PackedRecords;
+use super::packed::{Known, PackedRecords, Walk};
 use super::page::{Page, Place, damaged, read};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::cursor::UserLogCursor;
@@ -77,8 +77,15 @@ pub(crate) fn user_log(reading: &Reading, key: &Arc<IndexKey>, request: &UserLog
         last_ordinal: 0,
         records_asked: 0,
         later: watch.cold,
+        packs_end: if from_newest { view.packs_end() } else { 0 },
+        known: Known::Nothing,
     };
     gathering.walk(user)?;
+    if gathering.packs_end > 0 && gathering.places.len() <= request.limit {
+        // These come from the disk together with the blocks.
+        watch.fetch(view, &mut gathering.places);
+        gathering.walk_packs(key, user, &watch)?;
+    }
     let Gathering { mut places, mut packed, records_asked, .. } = gathering;
     let has_more = places.len() > request.limit;
     places.truncate(request.limit);
@@ -150,11 +157,30 @@ struct Gathering<'g> {
     records_asked: u64,
     /// Reads were slow lately: where records begin is looked up when all are known, and nothing is touched before.
     later: bool,
+    /// Records below this sequence are left to [`PackedRecords::walk`].
+    packs_end: u64,
+    /// What is known of them.
+    known: Known,
 }
 
 impl<'g> Gathering<'g> {
+    /// Adds the newest of the user's packed records; where the packs alone don't tell which these are, by the index.
+    fn walk_packs(&mut self, key: &IndexKey, user: Fingerprint, watch: &Watch) -> Result<()> {
+        let UserLogRequest { user_id, limit, .. } = *self.request;
+        let (view, known, asked) = (self.view, self.known, watch.cold);
+        let walk = Walk { view, key, user_id: user_id.as_bytes(), user, known, limit, asked };
+        if self.packed.walk(&walk, &mut self.places)? {
+            watch.end(view, self.places.len(), self.packed.blocks());
+            return Ok(());
+        }
+        (self.packs_end, self.packed) = (0, PackedRecords::of(user));
+        self.places.clear();
+        self.walk(user)
+    }
+
     fn walk(&mut self, user: Fingerprint) -> Result<()> {
-        let sources = &self.view.sources;
+        let packed = self.view.sources.partition_point(|source| source.end() <= self.packs_end);
+        let sources = self.view.sources.get(packed..).unwrap_or_default();
         for source in sources {
             if let Source::Run(run) = source {
                 run.prefetch(user);
@@ -191,6 +217,7 @@ impl<'g> Gathering<'g> {
                 let Some(found) = tail.user(user, self.reading.visible(segment)) else {
                     return Ok(ControlFlow::Continue(()));
                 };
+                self.known = Known::Count(found.count_before());
                 let Some(range) = self.range(found.count_before(), found.count()) else {
                     return Ok(ControlFlow::Continue(()));
                 };
@@ -200,6 +227,7 @@ impl<'g> Gathering<'g> {
             }
             Source::Run(run) => {
                 let Some(found) = run.user(user)? else { return Ok(ControlFlow::Continue(())) };
+                self.known = Known::Count(found.count_before());
                 let Some(range) = self.range(found.count_before(), found.count()) else {
                     return Ok(ControlFlow::Continue(()));
                 };
@@ -249,6 +277,10 @@ impl<'g> Gathering<'g> {
     /// The same for what lies in another segment than the one before, or must be asked.
     #[inline(never)]
     fn take_carefully(&mut self, candidate: Candidate) -> Result<ControlFlow<()>> {
+        if candidate.sequence < self.packs_end {
+            self.known = Known::Newest(candidate.sequence, candidate.user_sequence);
+            return Ok(ControlFlow::Break(()));
+        }
         let mut place = self.place(candidate)?;
         if candidate.ask && !self.passes(&mut place)? {
             return Ok(ControlFlow::Continue(()));

@@ -56,6 +56,9 @@ const LET_GO_BYTES_MIN: usize = 256 << 10;
 /// How many lines of a record are asked for ahead: what most records have, but for the end of `details`.
 const LINES_ASKED: usize = 6;
 
+/// How much of a record the disk is asked for at most: no leaf is longer.
+const RECORD_ASKED_MAX: usize = 68 << 10;
+
 /// Where each record begins.
 #[derive(Debug)]
 enum Offsets {
@@ -343,13 +346,21 @@ impl Segment {
         if let Offsets::Sealed(footer) = &self.offsets
             && let Ok(at) = usize::try_from(footer.sidecar_offset.saturating_add(ordinal.saturating_mul(4)))
         {
-            self.map.will_need(at, 4);
+            // Where the next one begins says where this one ends.
+            self.map.will_need(at, 8);
         }
     }
 
-    /// Asks the disk for the record at `offset`, as long as most are; doesn't wait.
-    pub(crate) fn ask_for_record(&self, offset: usize) {
-        self.map.will_need(offset, 512);
+    /// The bytes of record `ordinal`, which begins at `offset`: up to the next one, or of the last as many as most have.
+    pub(crate) fn extent(&self, ordinal: u64, offset: usize) -> std::ops::Range<usize> {
+        let next = (ordinal + 1 < self.published()).then(|| self.offset_of(ordinal + 1)).flatten();
+        let sound = |end: &usize| (1..=RECORD_ASKED_MAX).contains(&end.wrapping_sub(offset));
+        offset..next.filter(sound).unwrap_or(offset.saturating_add(LINES_ASKED * 64))
+    }
+
+    /// Asks the disk for some bytes; doesn't wait.
+    pub(crate) fn ask_for(&self, range: std::ops::Range<usize>) {
+        self.map.will_need(range.start, range.len());
     }
 
     /// The leaf of the record `sequence`, intact.

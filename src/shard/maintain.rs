@@ -1,18 +1,21 @@
 //! What a shard does behind its writer's back: pages ahead of the tail, sealing, floors, checking.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::memory::sealing_bytes;
 use super::recovery::read_manifest;
 use super::sealed::{Covered, write_run};
-use super::view::Source;
+use super::view::{ShardView, Source};
 use super::{Frozen, Job, Shard};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::located;
 use crate::format::manifest::ShardManifest;
 use crate::format::record::record_bytes;
 use crate::format::segment::RECORDS_START;
+use crate::index::run::Run;
+use crate::io::mmap::SegmentMap;
 use crate::io::{Mode, replace_file};
 use crate::segment::create::checkpoint_path;
 use crate::segment::seal::{Sealing, seal};
@@ -21,11 +24,19 @@ use crate::segment::seal::{Sealing, seal};
 /// enough for 25 ms at 80 MB/s.
 pub(crate) const POPULATE_BYTES: usize = 2 << 20;
 
-/// How much of its index a shard brings into memory after it was opened, at most.
+/// How much of what look-ups pass a shard brings into memory after it was opened, at most; and how much more at most.
 const WARM_BYTES_MAX: usize = 64 << 20;
 
 /// The name of a shard's manifest in its directory.
 pub(crate) const MANIFEST_NAME: &str = "MANIFEST";
+
+/// The runs of a view, the newest first.
+fn runs_of(view: &ShardView) -> impl Iterator<Item = &Run> {
+    view.sources.iter().rev().filter_map(|source| match source {
+        Source::Run(run) => Some(&**run),
+        Source::Tail(..) => None,
+    })
+}
 
 impl Shard {
     /// Does a job.
@@ -41,6 +52,10 @@ impl Shard {
             }
             Job::Warm => {
                 self.warm();
+                Ok(())
+            }
+            Job::WarmRest => {
+                self.warm_rest();
                 Ok(())
             }
             Job::Heads => self.tend_heads(),
@@ -64,20 +79,36 @@ impl Shard {
         replace_file(&*self.context.disk, &path, &bytes, Mode::Shared)
     }
 
-    /// Brings in what look-ups pass: the directories of packs, filters and directories of runs, offsets of records, the newest
-    /// first. With them in memory a page waits for the disk once, where it would wait three times. They stay the kernel's
-    /// to drop.
+    /// Brings in what every look-up passes: the filters of runs, the directories of packs, the newest first. With them in
+    /// memory, a page from packs waits for the disk once. All that is brought in stays the kernel's to drop.
     fn warm(&self) {
         let view = self.view();
-        let runs = view.sources.iter().rev().filter_map(|source| match source {
-            Source::Run(run) => Some((run.map(), run.lookup()?)),
-            Source::Tail(..) => None,
-        });
+        let runs = runs_of(&view).filter_map(|run| Some((run.map(), run.filter()?)));
         let packs = view.packs.iter().rev().filter_map(|pack| Some((pack.map(), pack.directory()?)));
-        let sidecars =
-            view.segments.iter().rev().filter_map(|segment| Some((&**segment.map(), segment.sidecar()?)));
+        self.bring_in(runs.chain(packs));
+    }
+
+    /// Brings in what more there is room for: of what isn't packed, where users and records are to be found; then the records
+    /// of segments that aren't sealed, since the newest are asked for most, and one after the other they cost a tenth; then
+    /// the directories of runs that pages from packs do without, unless they have a filter.
+    fn warm_rest(&self) {
+        let view = self.view();
+        let packed = view.packs_end();
+        let (newer, older): (Vec<&Run>, Vec<&Run>) = runs_of(&view).partition(|run| run.end() > packed);
+        let directories = newer.iter().filter_map(|run| Some((run.map(), run.directory()?)));
+        let segments = || view.segments.iter().rev();
+        let sidecars = segments().filter_map(|segment| Some((&**segment.map(), segment.sidecar()?)));
+        let postings = newer.iter().filter_map(|run| Some((run.map(), run.postings()?)));
+        let growing = segments().filter(|segment| !segment.is_sealed());
+        let records = growing.map(|segment| (&**segment.map(), 0..segment.map().published()));
+        let packed = older.iter().filter_map(|run| Some((run.map(), run.directory()?)));
+        self.bring_in(directories.chain(sidecars).chain(postings).chain(records).chain(packed));
+    }
+
+    /// Brings in as much of these as a shard may.
+    fn bring_in<'m>(&self, ranges: impl Iterator<Item = (&'m SegmentMap, Range<usize>)>) {
         let mut left = WARM_BYTES_MAX;
-        for (map, range) in packs.chain(runs).chain(sidecars) {
+        for (map, range) in ranges {
             let end = range.end.min(range.start.saturating_add(left));
             left -= end.saturating_sub(range.start);
             map.bring_in(range.start..end, &|| !self.is_closed());

@@ -79,8 +79,10 @@ pub(crate) enum Job {
     Populate,
     /// Make new segments durable, and seal what was rolled over.
     Seal,
-    /// Bring what every look-up passes into memory.
+    /// Bring the little that every look-up passes into memory.
     Warm,
+    /// Bring in more: what look-ups of newer events pass, and the newest records.
+    WarmRest,
     /// Make the head table what it should be.
     Heads,
     /// Write an index checkpoint.

@@ -184,6 +184,11 @@ impl ShardView {
         (pack.base() <= sequence).then_some((place, pack))
     }
 
+    /// One past the last sequence that lies in a pack.
+    pub(crate) fn packs_end(&self) -> u64 {
+        self.packs.last().map_or(0, |pack| pack.end())
+    }
+
     /// The current recovery epoch.
     pub(crate) fn epoch(&self) -> u32 {
         self.rollbacks.last().map_or(0, |rollback| rollback.epoch)

@@ -11,6 +11,8 @@ use parking_lot::Mutex;
 use super::{Core, Durability};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Action, Category, Details, Level, NewEvent, Timestamp};
+#[cfg(test)]
+use crate::format::seeded::{Bug, has};
 use crate::io::clock::{Clock, ClockJump, JumpWatch};
 use crate::io::real::lower_thread_priority;
 use crate::shard::{Background, Job, Shard};
@@ -39,7 +41,8 @@ pub(super) struct Inline {
 
 impl Background for Inline {
     fn submit(&self, shard: &Arc<Shard>, job: Job) {
-        if self.runs {
+        // Nobody should wait for what is only to be faster later.
+        if self.runs && !matches!(job, Job::Warm | Job::WarmRest) {
             // What fails here fails again where its result is needed, and is told there.
             let _ = shard.run(job);
             if job == Job::Seal {
@@ -101,7 +104,7 @@ impl Background for Queues {
             // Not among what writers may come to wait for: a checkpoint is a file of some megabytes.
             Job::Seal | Job::Checkpoint => &self.sealing,
             Job::Heads => &self.heads,
-            Job::Merge | Job::Warm => &self.merging,
+            Job::Merge | Job::Warm | Job::WarmRest => &self.merging,
             Job::Pack => &self.packing,
             Job::Prepare | Job::Populate => &self.ahead,
         };
@@ -227,6 +230,8 @@ pub(super) fn start(core: &Core) {
         core.background.submit(shard, Job::Seal);
         core.background.submit(shard, Job::Heads);
     }
+    // After what is small in all of them.
+    core.shards.iter().for_each(|shard| core.background.submit(shard, Job::WarmRest));
 }
 
 fn spawn_worker(name: &str, work: Receiver<Work>) -> Result<JoinHandle<()>> {
@@ -238,12 +243,17 @@ fn spawn_worker(name: &str, work: Receiver<Work>) -> Result<JoinHandle<()>> {
     })
 }
 
-/// Merges what is due in these shards, no faster than it may, until the store closes.
+/// Merges what is due in these shards, no faster than it may, until the store closes; and brings in what look-ups pass.
 fn merge_all(work: &Receiver<Work>, stopped: &Receiver<Never>) {
     lower_thread_priority();
-    for (shard, _) in work {
+    for (shard, job) in work {
+        #[cfg(test)]
+        let job = if has(Bug::WarmingForgotten) { Job::Merge } else { job };
         // What fails here is tried again after the next seal.
-        let _ = shard.merge_due(&mut |written| wait_for(written, MERGE_BYTES_PER_SECOND, stopped));
+        let _ = match job {
+            Job::Merge => shard.merge_due(&mut |written| wait_for(written, MERGE_BYTES_PER_SECOND, stopped)),
+            other => shard.run(other),
+        };
     }
 }
 
@@ -350,7 +360,7 @@ impl Ticker {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::sync::atomic::Ordering;
 
     use super::*;
@@ -359,6 +369,15 @@ mod tests {
     use crate::io::clock::tests::ManualClock;
     use crate::io::memory::MemoryDisk;
     use crate::store::open::{Host, WorkersKind, create_new};
+
+    /// Does these jobs of the merging thread in the caller.
+    pub(in crate::store) fn work_off(jobs: impl IntoIterator<Item = Work>) {
+        let (merging, work) = unbounded();
+        jobs.into_iter().for_each(|job| merging.send(job).unwrap());
+        drop(merging);
+        let (_running, stopped) = bounded(0);
+        merge_all(&work, &stopped);
+    }
 
     #[test]
     fn a_jump_of_the_clock_is_recorded() {

@@ -257,7 +257,11 @@ impl Pack {
     /// Asks the disk for the blocks with a key's newest records, about so many, in one read; doesn't wait. Blocks lie side
     /// by side in the order of their keys.
     pub(crate) fn ask_for_newest(&self, key: u64, records: usize) -> Result<()> {
-        let newest = self.block_of(key, u32::MAX)?;
+        self.ask_back(&self.block_of(key, u32::MAX)?, key, records)
+    }
+
+    /// The same from a block on that was looked up.
+    pub(crate) fn ask_back(&self, newest: &Found, key: u64, records: usize) -> Result<()> {
         let (mut first, mut offset) = (newest.from.0, newest.offset);
         let blocks = (records as u64).saturating_mul(self.header.blocks) / self.records().max(1) + 1;
         for number in (0..newest.number).rev().take(to_usize(blocks.min(BLOCKS_AT_ONCE)).unwrap_or_default())
@@ -345,13 +349,18 @@ impl Pack {
             .ok_or_else(|| self.damaged(0, "the pack does not hold the record"))
     }
 
-    /// Reads, checks and decompresses a block.
+    /// Reads, checks and decompresses a block: all of its pages in one read, should they not be in memory.
     pub(crate) fn block(&self, number: u32) -> Result<Block> {
+        let entry = self.entry(number)?;
+        self.map.will_need(to_usize(entry.offset).unwrap_or(usize::MAX), entry.compressed_bytes as usize);
+        self.asked_block(number)
+    }
+
+    /// The same for a block that the disk was asked for.
+    pub(crate) fn asked_block(&self, number: u32) -> Result<Block> {
         let entry = self.entry(number)?;
         let damaged = |message| self.damaged(entry.offset, message);
         let place = to_usize(entry.offset).unwrap_or(usize::MAX);
-        // All of its pages in one read, should they not be in memory.
-        self.map.will_need(place, entry.compressed_bytes as usize);
         let compressed = self.map.get(place, entry.compressed_bytes as usize);
         let compressed = compressed.ok_or_else(|| damaged("a block lies beyond the pack's end"))?;
         if block_crc(self.header.salt, number, compressed) != entry.crc {

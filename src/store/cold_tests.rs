@@ -1,0 +1,249 @@
+//! What a cold page asks the disk for, seen from outside: the kernel counts each touch of a page that was neither in memory
+//! nor on its way there. And that pages from packs are those of the index.
+
+use std::fs::File;
+use std::path::Path;
+use std::sync::Arc;
+
+use rustix::fs::{Advice, fadvise, statfs};
+
+use super::background::tests::work_off;
+use super::open::{Host, WorkersKind, create_new, open};
+use super::{Options, PackAfter, Store};
+use crate::event::{Action, Details, NewEvent, UserId};
+use crate::figures::skipped;
+use crate::format::seeded::{Bug, seed};
+use crate::index::run::BLOCKS_READ;
+use crate::io::faults::unasked_reads;
+use crate::io::memory::MemoryDisk;
+use crate::io::mmap::WITHHELD;
+use crate::io::real::RealDisk;
+use crate::query::{Order, Page};
+use crate::shard::Job;
+
+/// Few enough that each has more than a page, so many that no two records of one lie in one page of memory.
+const USERS: usize = 30;
+const EVENTS: usize = 4_500;
+/// A look at a page may meet a page of the program's own code that has to be read: then it is looked at again.
+const ATTEMPTS: usize = 3;
+
+fn user(number: usize) -> UserId<'static> {
+    UserId::new(format!("user-{number}")).unwrap()
+}
+
+fn options() -> Options {
+    Options::new().shards(1).segment_bytes_max(1 << 20).pack_after(PackAfter::Never)
+}
+
+fn host() -> Host {
+    Host { workers: WorkersKind::Caller, ..Host::machine(RealDisk) }
+}
+
+fn fill(store: &Store, events: usize) {
+    for number in 0..events {
+        let text = serde_json::json!({ "number": number, "text": "x".repeat(900) });
+        let event = NewEvent::builder(Action::AUTH_LOGIN).user(user(number % USERS));
+        store.append(&event.details(Details::from_value(&text).unwrap()).build().unwrap()).unwrap();
+    }
+}
+
+/// A closed store on the machine's disk; `None` where files are in memory alone, or the kernel doesn't count.
+fn on_disk(test: &str, packed: bool) -> Option<tempfile::TempDir> {
+    // From `linux/magic.h`.
+    const TMPFS_MAGIC: i128 = 0x0102_1994;
+    let dir = tempfile::tempdir().unwrap();
+    if i128::from(statfs(dir.path()).unwrap().f_type) == TMPFS_MAGIC || unasked_reads().is_none() {
+        skipped(format!("{test}: files are in memory alone, or the kernel does not count reads of a thread"));
+        return None;
+    }
+    let store = create_new(&options(), &host(), dir.path().join("store")).unwrap();
+    fill(&store, EVENTS);
+    if packed {
+        assert!(store.pack().unwrap().events > 0);
+    }
+    store.close().unwrap();
+    Some(dir)
+}
+
+/// Opens the store with nothing of its files in memory.
+fn open_cold(dir: &Path) -> Store {
+    let dir = dir.join("store");
+    for dir in [dir.clone(), dir.join("shard-00")] {
+        for entry in std::fs::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_file() {
+                let file = File::open(path).unwrap();
+                file.sync_all().unwrap();
+                fadvise(&file, 0, None, Advice::DontNeed).unwrap();
+            }
+        }
+    }
+    open(&options(), &host(), dir).unwrap()
+}
+
+/// How many pages of memory the call touched that were not asked for.
+fn unasked<T>(call: impl FnOnce() -> T) -> (u64, T) {
+    let before = unasked_reads().unwrap();
+    let result = call();
+    (unasked_reads().unwrap() - before, result)
+}
+
+fn read(page: &Page) -> usize {
+    page.iter().inspect(|event| assert!(event.is_ok(), "{event:?}")).count()
+}
+
+/// The least of some attempts, each with a cold store.
+fn least(dir: &Path, count: impl Fn(&Store) -> u64) -> u64 {
+    let mut least = u64::MAX;
+    for _ in 0..ATTEMPTS {
+        let store = open_cold(dir);
+        least = least.min(count(&store));
+        store.close().unwrap();
+        if least == 0 {
+            break;
+        }
+    }
+    least
+}
+
+/// All that some users' pages touch without having asked for it.
+fn of_pages(store: &Store) -> u64 {
+    let users = [3, 17, 29];
+    let counted = users.map(|number| {
+        let query = store.user_log(&user(number)).limit(100);
+        let (unasked, records) = unasked(|| read(&query.page().unwrap()));
+        assert_eq!(records, 100);
+        unasked
+    });
+    counted.iter().sum()
+}
+
+#[test]
+fn a_cold_page_asks_for_all_that_it_touches() {
+    for packed in [false, true] {
+        let Some(dir) = on_disk("cold_tests::a_cold_page_asks_for_all_that_it_touches", packed) else {
+            return;
+        };
+        assert_eq!(least(dir.path(), of_pages), 0, "packed: {packed}");
+        // The same without asking shows that there was something to wait for, and that it is counted.
+        WITHHELD.set(true);
+        let touched = least(dir.path(), of_pages);
+        WITHHELD.set(false);
+        assert!(touched > if packed { 10 } else { 250 }, "packed: {packed}: {touched}");
+    }
+}
+
+#[test]
+fn a_page_that_forgets_to_ask_for_records_is_noticed() {
+    let Some(dir) = on_disk("cold_tests::a_page_that_forgets_to_ask_for_records_is_noticed", false) else {
+        return;
+    };
+    seed(Some(Bug::RecordsNotAsked));
+    let touched = least(dir.path(), of_pages);
+    seed(None);
+    assert!(touched > 250, "{touched}");
+}
+
+#[test]
+fn no_record_is_touched_before_all_are_asked_for() {
+    let Some(dir) = on_disk("cold_tests::no_record_is_touched_before_all_are_asked_for", false) else {
+        return;
+    };
+    let store = open_cold(dir.path());
+    // What is asked for doesn't come: so whatever was touched before the events are read, is known from what then has to
+    // be read no more.
+    WITHHELD.set(true);
+    let page = store.user_log(&user(11)).limit(100).page().unwrap();
+    let (touched, records) = unasked(|| read(&page));
+    WITHHELD.set(false);
+    assert_eq!(records, 100);
+    // Each lies in a page of its own.
+    assert!(touched >= 100, "{touched}");
+}
+
+#[test]
+fn what_look_ups_pass_is_brought_in_after_opening() {
+    let Some(dir) = on_disk("cold_tests::what_look_ups_pass_is_brought_in_after_opening", false) else {
+        return;
+    };
+    for bug in [None, Some(Bug::WarmingForgotten)] {
+        let touched = least(dir.path(), |store| {
+            // In a thread of its own, whose priority is lowered.
+            std::thread::scope(|scope| {
+                let counting = scope.spawn(|| {
+                    seed(bug);
+                    let shard = store.0.core.shard_at(0);
+                    work_off([Job::Warm, Job::WarmRest].map(|job| (Arc::clone(shard), job)));
+                    WITHHELD.set(true);
+                    let (unasked, page) = unasked(|| store.user_log(&user(5)).limit(100).page().unwrap());
+                    assert_eq!(read(&page), 100);
+                    unasked
+                });
+                counting.join().unwrap()
+            })
+        });
+        assert_eq!(touched > 0, bug.is_some(), "{bug:?}: {touched}");
+    }
+}
+
+/// All events of a user, by pages of so many, in an order.
+fn whole_log(store: &Store, number: usize, order: Order, limit: usize) -> Vec<u64> {
+    let (mut found, mut cursor) = (Vec::new(), None::<String>);
+    loop {
+        let mut query = store.user_log(&user(number)).limit(limit).order(order);
+        if let Some(cursor) = &cursor {
+            query = query.cursor(cursor.as_str());
+        }
+        let page = query.page().unwrap();
+        found.extend(page.iter().map(|event| event.unwrap().sequence()));
+        cursor = page.next_cursor();
+        assert_eq!(page.has_more(), cursor.is_some());
+        if cursor.is_none() {
+            return found;
+        }
+    }
+}
+
+#[test]
+fn pages_from_packs_are_those_of_the_index() {
+    let host = Host { workers: WorkersKind::Caller, ..Host::machine(MemoryDisk::default()) };
+    let store = create_new(&options(), &host, "memory".into()).unwrap();
+    // Someone whose events are all in packs, someone who has none there, and packs of several ages.
+    let rare = |number: usize| {
+        let event = NewEvent::builder(Action::AUTH_LOGIN).user(user(number)).build().unwrap();
+        store.append(&event).unwrap();
+    };
+    for round in 0..4 {
+        rare(1_000 + round);
+        fill(&store, 2_500);
+        if round < 3 {
+            store.maintain().unwrap();
+            assert!(store.pack().unwrap().events > 0);
+        }
+        rare(2_000);
+        for number in [0, 7, USERS - 1, 1_000, 1_001, 1_002, 1_003, 2_000, 3_000] {
+            let mut expected = whole_log(&store, number, Order::Oldest, 500);
+            expected.reverse();
+            for limit in [1, 7, 100, 499, 500] {
+                let found = whole_log(&store, number, Order::Newest, limit);
+                assert_eq!(found, expected, "round {round}, user {number}, limit {limit}");
+            }
+            let expected_events = match number {
+                0..USERS => 2_500 * (round + 1) / USERS,
+                1_000..2_000 => usize::from(number - 1_000 <= round),
+                2_000 => round + 1,
+                _ => 0,
+            };
+            assert!(expected.len().abs_diff(expected_events) <= round + 1, "{number}: {}", expected.len());
+        }
+    }
+    // No postings are looked at where all is in packs: nor those of runs that reach beyond them.
+    store.pack().unwrap();
+    let blocks = |number: usize, limit: usize| {
+        let before = BLOCKS_READ.get();
+        store.user_log(&user(number)).limit(limit).page().unwrap();
+        BLOCKS_READ.get() - before
+    };
+    assert_eq!(blocks(1_001, 100), 0);
+    assert!(blocks(7, 300) <= 3, "of what is not packed alone");
+}
