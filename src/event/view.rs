@@ -41,7 +41,7 @@ use crate::io::mmap::ascii;
 /// assert_eq!(view.tenant_id(), Ok(None));
 /// # Ok::<(), usertrail::event::EventError>(())
 /// ```
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 pub struct EventView<'a> {
     leaf: &'a [u8],
     head: &'a [u8; FIXED_BYTES],
@@ -49,7 +49,18 @@ pub struct EventView<'a> {
     ends: &'a [[u8; 2]],
     /// The fields, one behind the other.
     bytes: &'a [u8],
+    /// The user id, where whoever reads has compared it with one that is text already.
+    user_id: Option<&'a str>,
 }
+
+/// Equal are events whose leaves are: all else follows from these.
+impl PartialEq for EventView<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.leaf == other.leaf
+    }
+}
+
+impl Eq for EventView<'_> {}
 
 macro_rules! text_fields {
     ($($(#[$doc:meta])* $name:ident, $bytes:ident, $field:ident;)+) => {
@@ -133,7 +144,14 @@ impl<'a> EventView<'a> {
         if Status::from_code(head[at::STATUS]).is_none() {
             return unknown("status");
         }
-        Ok(Self { leaf, head, ends, bytes })
+        Ok(Self { leaf, head, ends, bytes, user_id: None })
+    }
+
+    /// The event, if it is this user's: from now on it lends the id that it was compared with, which needs no look at its
+    /// text.
+    #[inline]
+    pub(crate) fn of_user(self, user_id: &'a str) -> Option<Self> {
+        (self.user_id_bytes() == Some(user_id.as_bytes())).then_some(Self { user_id: Some(user_id), ..self })
     }
 
     /// All bytes of the leaf.
@@ -162,11 +180,12 @@ impl<'a> EventView<'a> {
         if presence & (1 << index) == 0 {
             return None;
         }
-        let start = index
-            .checked_sub(1)
-            .and_then(|before| self.ends.get(before))
-            .map_or(0, |end| u16::from_le_bytes(*end));
-        let end = u16::from_le_bytes(*self.ends.get(index)?);
+        // One comparison for both ends.
+        let (start, end) = match self.ends.get(..=index)? {
+            [.., start, end] => (u16::from_le_bytes(*start), u16::from_le_bytes(*end)),
+            [end] => (0, u16::from_le_bytes(*end)),
+            [] => return None,
+        };
         self.bytes.get(usize::from(start)..usize::from(end))
     }
 
@@ -250,9 +269,26 @@ impl<'a> EventView<'a> {
         }
     }
 
+    /// The person whose trail it stands on.
+    ///
+    /// # Errors
+    ///
+    /// When the stored bytes are not UTF-8.
+    #[inline]
+    pub fn user_id(&self) -> Result<Option<&'a str>, LeafError> {
+        if self.user_id.is_some() {
+            return Ok(self.user_id);
+        }
+        self.text(Field::UserId)
+    }
+
+    /// The bytes of [`user_id`](Self::user_id), unchecked.
+    #[inline]
+    pub fn user_id_bytes(&self) -> Option<&'a [u8]> {
+        self.field(Field::UserId)
+    }
+
     text_fields! {
-        /// The person whose trail it stands on.
-        user_id, user_id_bytes, UserId;
         /// The tenant it belongs to.
         tenant_id, tenant_id_bytes, TenantId;
         /// Who did it, when that is someone else than the user.

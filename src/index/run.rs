@@ -553,7 +553,7 @@ impl Blocks<'_> {
         let decoded = self.decode(number)?;
         let postings = decoded.postings();
         let block = Block {
-            posting: |place: usize| postings[place],
+            posting: move |place: usize| postings[place],
             count: postings.len(),
             first_index,
             times: decoded.times,

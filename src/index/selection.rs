@@ -43,7 +43,7 @@ impl Kinds {
     }
 
     #[inline]
-    fn contains(self, tags: Tags) -> bool {
+    pub(crate) fn contains(self, tags: Tags) -> bool {
         (self.combinations >> (tags.0 & 0x7f)) & 1 == 1
     }
 }
@@ -80,10 +80,16 @@ impl Selection {
         }
     }
 
+    /// Whether levels, statuses and categories alone decide.
+    #[inline]
+    pub(crate) fn asks_no_names(&self) -> bool {
+        self.actions.is_none() && self.services.is_none()
+    }
+
     /// Whether every posting passes by its tags.
     #[inline]
     pub(crate) fn passes_all_tags(&self) -> bool {
-        self.kinds.combinations == u128::MAX && self.actions.is_none() && self.services.is_none()
+        self.kinds.combinations == u128::MAX && self.asks_no_names()
     }
 
     /// Decides by the tags alone.
@@ -92,7 +98,7 @@ impl Selection {
         if !self.kinds.contains(tags) {
             return Verdict::No;
         }
-        if self.actions.is_none() && self.services.is_none() {
+        if self.asks_no_names() {
             return Verdict::Yes;
         }
         let by_code = |wanted: &Option<Vec<u16>>, code: u16, other: u16| match wanted {

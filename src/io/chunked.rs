@@ -86,6 +86,12 @@ impl<C: Cell> Chunked<C> {
         rest.get(..length).unwrap_or(rest)
     }
 
+    /// For reading elements that are mostly near each other.
+    #[inline]
+    pub(crate) fn reader(&self) -> Reader<'_, C> {
+        Reader { array: self, chunk: &[], first: 0 }
+    }
+
     /// Where `length` elements (at most a chunk) fit behind `index` without crossing a chunk's edge.
     pub(crate) const fn place(index: usize, length: usize) -> usize {
         if index % CHUNK + length > CHUNK { index.next_multiple_of(CHUNK) } else { index }
@@ -95,6 +101,42 @@ impl<C: Cell> Chunked<C> {
     pub(crate) fn bytes(&self) -> usize {
         let made = self.chunks.iter().filter(|chunk| chunk.get().is_some()).count();
         made * CHUNK * size_of::<C>() + size_of_val(&*self.chunks)
+    }
+}
+
+/// Reads elements; remembers the chunk of the one before.
+#[derive(Debug)]
+pub(crate) struct Reader<'a, C> {
+    array: &'a Chunked<C>,
+    chunk: &'a [C],
+    /// The index of the chunk's first element.
+    first: usize,
+}
+
+// Also where the elements can't be copied.
+impl<C> Clone for Reader<'_, C> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<C> Copy for Reader<'_, C> {}
+
+impl<C: Cell> Reader<'_, C> {
+    /// As [`Chunked::get`].
+    #[inline]
+    pub(crate) fn get(&mut self, index: usize) -> C::Value {
+        match self.chunk.get(index.wrapping_sub(self.first)) {
+            Some(cell) => cell.get(),
+            None => self.get_far(index),
+        }
+    }
+
+    #[inline(never)]
+    fn get_far(&mut self, index: usize) -> C::Value {
+        self.first = index / CHUNK * CHUNK;
+        self.chunk = self.array.slice(self.first, CHUNK);
+        self.chunk.get(index - self.first).map_or_else(C::Value::default, Cell::get)
     }
 }
 
@@ -109,6 +151,10 @@ mod tests {
         assert!((0..5000).all(|index| array.get(index) == u32::try_from(index).unwrap() * 3));
         assert!(!array.set(3 * CHUNK, 1), "beyond the end");
         assert_eq!(array.get(3 * CHUNK), 0);
+        let mut reader = array.reader();
+        for index in (0..3 * CHUNK + 2).rev().chain([0, 5000, CHUNK, CHUNK - 1]) {
+            assert_eq!(reader.get(index), array.get(index), "{index}");
+        }
         assert_eq!(array.slice(CHUNK - 2, 10).len(), 2, "a slice ends with its chunk");
         assert_eq!(Chunked::<AtomicU32>::place(CHUNK - 2, 3), CHUNK);
         assert_eq!(Chunked::<AtomicU32>::place(CHUNK - 3, 3), CHUNK - 3);

@@ -220,15 +220,13 @@ impl SegmentMap {
     /// Asks the processor to bring the line at `offset` near; a hint, never a fault, wherever that is.
     #[inline]
     pub(crate) fn prefetch(&self, offset: usize) {
-        let line = self.memory.raw.as_ptr().wrapping_add(offset);
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: a prefetch reads nothing architecturally and never faults, whatever the address.
-        unsafe {
-            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-            _mm_prefetch::<_MM_HINT_T0>(line.cast());
-        }
-        #[cfg(not(target_arch = "x86_64"))]
-        let _ = line;
+        self.prefetcher().line(offset);
+    }
+
+    /// The same for many lines.
+    #[inline]
+    pub(crate) fn prefetcher(&self) -> Prefetcher {
+        Prefetcher(self.memory.raw.as_ptr())
     }
 
     /// Makes the pages of a range present and writable, so that storing there doesn't fault. Best effort.
@@ -306,6 +304,26 @@ impl SegmentMap {
 thread_local! {
     /// What this thread asks for does not reach the disk: so a test sees what is touched, and when.
     pub(crate) static WITHHELD: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+}
+
+/// Where a mapping begins, or began: nothing is ever read through it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Prefetcher(*const u8);
+
+impl Prefetcher {
+    /// Asks the processor to bring the line at `offset` near; a hint, never a fault, wherever that is.
+    #[inline]
+    pub(crate) fn line(self, offset: usize) {
+        let line = self.0.wrapping_add(offset);
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: a prefetch reads nothing architecturally and never faults, whatever the address.
+        unsafe {
+            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+            _mm_prefetch::<_MM_HINT_T0>(line.cast());
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        let _ = line;
+    }
 }
 
 /// The right to store past a mapping's published end. One for each mapping; not cloneable.
@@ -427,7 +445,7 @@ impl SharedWords {
 
 /// The bytes as text, if all of them are ASCII.
 ///
-/// For texts of some dozens of bytes, wherever they lie: sixteen at a time, the last sixteen overlapping those before.
+/// For texts of some dozens of bytes, wherever they lie: sixteen at a time, those at the end overlapping those before.
 /// `<[u8]>::is_ascii` and `str::from_utf8` look at what is left over byte by byte.
 #[inline]
 pub(crate) fn ascii(bytes: &[u8]) -> Option<&str> {
@@ -441,11 +459,19 @@ pub(crate) fn ascii(bytes: &[u8]) -> Option<&str> {
 }
 
 /// Whether all bytes are below 128.
+///
+/// Up to 128 bytes without a loop: a part from the front and one from the end, overlapping in the middle.
 #[inline]
 fn is_ascii(bytes: &[u8]) -> bool {
-    if let Some(last) = bytes.last_chunk::<16>() {
-        let (blocks, _) = bytes.as_chunks();
-        return !any_high(blocks, last);
+    if let (Some(front), Some(back)) = (bytes.first_chunk::<64>(), bytes.last_chunk()) {
+        let (parts, _) = bytes.as_chunks();
+        return !any_high(front, parts.get(1..).unwrap_or_default(), back);
+    }
+    if let (Some(front), Some(back)) = (bytes.first_chunk::<32>(), bytes.last_chunk()) {
+        return !any_high(front, &[], back);
+    }
+    if let (Some(front), Some(back)) = (bytes.first_chunk::<16>(), bytes.last_chunk()) {
+        return !any_high(front, &[], back);
     }
     let all = if let (Some(first), Some(last)) = (bytes.first_chunk(), bytes.last_chunk()) {
         u64::from_ne_bytes(*first) | u64::from_ne_bytes(*last)
@@ -455,24 +481,26 @@ fn is_ascii(bytes: &[u8]) -> bool {
     all & 0x8080_8080_8080_8080 == 0
 }
 
-/// Whether any byte of these blocks has its highest bit set.
+/// Whether any byte of these parts, each some blocks of sixteen, has its highest bit set.
 #[cfg(target_arch = "x86_64")]
 #[inline]
-fn any_high(blocks: &[[u8; 16]], last: &[u8; 16]) -> bool {
-    use std::arch::x86_64::{_mm_loadu_si128, _mm_movemask_epi8, _mm_or_si128};
+fn any_high<const N: usize>(front: &[u8; N], middle: &[[u8; N]], back: &[u8; N]) -> bool {
+    use std::arch::x86_64::{_mm_loadu_si128, _mm_movemask_epi8, _mm_or_si128, _mm_setzero_si128};
     // SAFETY: each load reads the sixteen bytes of an array, at any alignment; every x86-64 processor has SSE2.
     unsafe {
-        let load = |block: &[u8; 16]| _mm_loadu_si128(block.as_ptr().cast());
-        let all = blocks.iter().fold(load(last), |all, block| _mm_or_si128(all, load(block)));
-        _mm_movemask_epi8(all) != 0
+        let or = |all, block: &[u8; 16]| _mm_or_si128(all, _mm_loadu_si128(block.as_ptr().cast()));
+        let add = |all, part: &[u8; N]| part.as_chunks().0.iter().fold(all, or);
+        let ends = add(add(_mm_setzero_si128(), front), back);
+        _mm_movemask_epi8(middle.iter().fold(ends, add)) != 0
     }
 }
 
 #[cfg(not(target_arch = "x86_64"))]
 #[inline]
-fn any_high(blocks: &[[u8; 16]], last: &[u8; 16]) -> bool {
-    let load = |block: &[u8; 16]| u128::from_ne_bytes(*block);
-    let all = blocks.iter().fold(load(last), |all, block| all | load(block));
+fn any_high<const N: usize>(front: &[u8; N], middle: &[[u8; N]], back: &[u8; N]) -> bool {
+    let or = |all, block: &[u8; 16]| all | u128::from_ne_bytes(*block);
+    let add = |all, part: &[u8; N]| part.as_chunks().0.iter().fold(all, or);
+    let all = middle.iter().fold(add(add(0, front), back), add);
     all & u128::from_ne_bytes([0x80; 16]) != 0
 }
 
@@ -485,7 +513,7 @@ mod tests {
     proptest! {
         #[test]
         fn ascii_is_told_from_all_else(
-            mut bytes in proptest::collection::vec(0_u8..128, 0..80),
+            mut bytes in proptest::collection::vec(0_u8..128, 0..300),
             skipped in 0_usize..16,
             other in proptest::option::of((any::<proptest::sample::Index>(), 128_u8..)),
         ) {

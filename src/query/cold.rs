@@ -10,6 +10,7 @@ use super::packed::may_be_in;
 use super::page::Place;
 use crate::error::Result;
 use crate::ids::Fingerprint;
+use crate::segment::reading::Places;
 use crate::shard::view::{ShardView, Source};
 
 /// How much the disk is asked for at least.
@@ -72,10 +73,14 @@ impl Watch {
                 look_up(view, place);
             }
         } else {
+            let mut near: Option<(u32, Places<'_>)> = None;
             for place in places.iter_mut().filter(|place| place.offset == OFFSET_LATER) {
-                look_up(view, place);
-                if let Some(segment) = segment_of(place) {
-                    segment.prefetch(place.offset as usize);
+                if near.as_ref().is_none_or(|(segment, _)| *segment != place.segment) {
+                    near = segment_of(place).map(|segment| (place.segment, segment.places()));
+                }
+                if let Some((_, records)) = &mut near {
+                    place.offset = records.offset(place.ordinal);
+                    records.prefetch(place.offset);
                 }
             }
             // The page's last record is the oldest, or the one farthest from what was read last.

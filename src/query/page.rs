@@ -7,6 +7,7 @@ use crate::error::{Error, Result};
 use crate::event::{Event, EventView};
 use crate::format::cursor::UserLogCursor;
 use crate::format::keys::IndexKey;
+use crate::segment::reading::Records;
 use crate::shard::view::ShardView;
 
 /// Where a record of the page lies.
@@ -76,15 +77,7 @@ impl Page {
     /// [`ErrorKind::Corruption`](crate::ErrorKind::Corruption), naming file and offset, in place of an event whose record
     /// is damaged.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = Result<EventView<'_>>> {
-        // An index that is wrong must not show somebody else's event: each record says itself whose it is.
-        self.places.iter().map(|place| {
-            let event = read(&self.view, &self.packed, *place)?;
-            if event.user_id_bytes() == Some(self.user_id.as_bytes()) {
-                Ok(event)
-            } else {
-                Err(damaged(&self.view, &self.packed, *place, "it belongs to another user"))
-            }
-        })
+        Events { page: self, places: self.places.iter(), segment: u32::MAX, records: None }
     }
 
     /// The events, copied.
@@ -124,22 +117,76 @@ impl Page {
     }
 }
 
-/// Reads a record that the index named, and checks that it is what the index says.
+/// The events of a page.
+struct Events<'p> {
+    page: &'p Page,
+    places: std::slice::Iter<'p, Place>,
+    /// Where the last one lay, and the records there; none in a pack.
+    segment: u32,
+    records: Option<Records<'p>>,
+}
+
+impl<'p> Iterator for Events<'p> {
+    type Item = Result<EventView<'p>>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        let place = self.places.next()?;
+        if place.segment != self.segment {
+            let segment = self.page.view.segments.get(place.segment as usize);
+            self.records = segment.map(|segment| segment.records());
+            self.segment = place.segment;
+        }
+        Some(self.read(place))
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        self.places.size_hint()
+    }
+}
+
+impl ExactSizeIterator for Events<'_> {}
+
+impl<'p> Events<'p> {
+    #[inline]
+    fn read(&self, place: &Place) -> Result<EventView<'p>> {
+        let page = self.page;
+        let event = read(self.records.as_ref(), &page.view, &page.packed, place)?;
+        // An index that is wrong must not show somebody else's event: each record says itself whose it is.
+        event
+            .of_user(&page.user_id)
+            .ok_or_else(|| damaged(&page.view, &page.packed, *place, "it belongs to another user"))
+    }
+}
+
+/// Reads a record that the index named, in a segment or, without `records`, in a pack, and checks that it is what the index
+/// says.
 #[inline]
-pub(crate) fn read<'v>(
+fn read<'v>(
+    records: Option<&Records<'v>>,
+    view: &'v ShardView,
+    packed: &'v PackedRecords,
+    place: &Place,
+) -> Result<EventView<'v>> {
+    let leaf = match records {
+        Some(records) => records.leaf(u64::from(place.ordinal), place.offset as usize)?,
+        None => packed.leaf(*place)?,
+    };
+    let event = EventView::parse(leaf).map_err(|error| damaged(view, packed, *place, &error.to_string()))?;
+    if event.user_sequence() != Some(place.user_sequence) {
+        return Err(damaged(view, packed, *place, "it is not the event that the index names"));
+    }
+    Ok(event)
+}
+
+/// The same for one record.
+pub(crate) fn read_one<'v>(
     view: &'v ShardView,
     packed: &'v PackedRecords,
     place: Place,
 ) -> Result<EventView<'v>> {
-    let leaf = match view.segments.get(place.segment as usize) {
-        Some(segment) => segment.leaf_at(u64::from(place.ordinal), place.offset as usize)?,
-        None => packed.leaf(place)?,
-    };
-    let event = EventView::parse(leaf).map_err(|error| damaged(view, packed, place, &error.to_string()))?;
-    if event.user_sequence() != Some(place.user_sequence) {
-        return Err(damaged(view, packed, place, "it is not the event that the index names"));
-    }
-    Ok(event)
+    let records = view.segments.get(place.segment as usize).map(|segment| segment.records());
+    read(records.as_ref(), view, packed, &place)
 }
 
 #[cold]

@@ -10,14 +10,14 @@ use std::sync::Arc;
 use super::cold::{OFFSET_LATER, Watch, look_up};
 use super::filter::{Filter, Order};
 use super::packed::{Known, PackedRecords, Walk};
-use super::page::{Page, Place, damaged, read};
+use super::page::{Page, Place, damaged, read_one};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::cursor::UserLogCursor;
 use crate::format::keys::IndexKey;
 use crate::ids::Fingerprint;
 use crate::index::selection::Kinds;
-use crate::index::{Candidate, Direction, Range};
-use crate::segment::Segment;
+use crate::index::{Candidate, Direction, Passing, Range, Sink};
+use crate::segment::reading::{OffsetTable, Places};
 use crate::shard::view::{Reading, ShardView, Source};
 
 /// In how many runs look-ups are begun before the first is finished.
@@ -26,7 +26,7 @@ const RUNS_TOGETHER: usize = 8;
 const PROBES_AHEAD: usize = 3;
 
 /// How many records apart two are at most whose offsets stand in one or two lines.
-const OFFSETS_NEAR: u64 = 16;
+const OFFSETS_NEAR: u32 = 16;
 
 /// What is asked.
 #[derive(Debug)]
@@ -74,7 +74,6 @@ pub(crate) fn user_log(reading: &Reading, key: &Arc<IndexKey>, request: &UserLog
         places: Vec::new(),
         packed: PackedRecords::of(user),
         near: None,
-        last_ordinal: 0,
         records_asked: 0,
         later: watch.cold,
         packs_end: if from_newest { view.packs_end() } else { 0 },
@@ -137,10 +136,38 @@ fn start_of(token: &str, key: &IndexKey, own: &UserLogCursor, view: &ShardView) 
 /// A segment that records are in, and those that were there when it was looked at.
 #[derive(Clone, Copy)]
 struct Near<'g> {
-    segment: &'g Segment,
     place: u32,
     base: u64,
     count: u64,
+    places: Places<'g>,
+    last_ordinal: u32,
+}
+
+impl Near<'_> {
+    #[inline]
+    fn holds(&self, sequence: u64) -> bool {
+        sequence.wrapping_sub(self.base) < self.count
+    }
+
+    /// Where a record begins that the segment holds; the processor is asked for it, or for what says where it begins.
+    #[inline]
+    fn offset(&mut self, ordinal: u32, later: bool) -> u32 {
+        if later {
+            return OFFSET_LATER;
+        }
+        if let OffsetTable::Sealed(..) = self.places.offsets {
+            // What says where a record begins is near at hand if it was read for the record before.
+            let far = ordinal.abs_diff(self.last_ordinal) > OFFSETS_NEAR;
+            self.last_ordinal = ordinal;
+            if far {
+                self.places.prefetch_offset(ordinal);
+                return OFFSET_LATER;
+            }
+        }
+        let offset = self.places.offset(ordinal);
+        self.places.prefetch(offset);
+        offset
+    }
 }
 
 struct Gathering<'g> {
@@ -153,7 +180,6 @@ struct Gathering<'g> {
     packed: PackedRecords,
     /// Where the last record was found: the next is near.
     near: Option<Near<'g>>,
-    last_ordinal: u64,
     records_asked: u64,
     /// Reads were slow lately: where records begin is looked up when all are known, and nothing is touched before.
     later: bool,
@@ -163,7 +189,7 @@ struct Gathering<'g> {
     known: Known,
 }
 
-impl<'g> Gathering<'g> {
+impl Gathering<'_> {
     /// Adds the newest of the user's packed records; where the packs alone don't tell which these are, by the index.
     fn walk_packs(&mut self, key: &IndexKey, user: Fingerprint, watch: &Watch) -> Result<()> {
         let UserLogRequest { user_id, limit, .. } = *self.request;
@@ -223,7 +249,7 @@ impl<'g> Gathering<'g> {
                 };
                 self.make_room(range);
                 let selection = self.request.filter.selection(source, self.kinds);
-                found.walk(range, &selection, &mut |candidate| self.take(candidate))
+                found.walk(range, &selection, self)
             }
             Source::Run(run) => {
                 let Some(found) = run.user(user)? else { return Ok(ControlFlow::Continue(())) };
@@ -233,7 +259,7 @@ impl<'g> Gathering<'g> {
                 };
                 self.make_room(range);
                 let selection = self.request.filter.selection(source, self.kinds);
-                found.walk(range, &selection, &mut |candidate| self.take(candidate))
+                found.walk(range, &selection, self)
             }
         }
     }
@@ -259,36 +285,6 @@ impl<'g> Gathering<'g> {
     }
 
     #[inline]
-    fn take(&mut self, candidate: Candidate) -> Result<ControlFlow<()>> {
-        if self.start.sequence.is_some_and(|first_lost| !self.survived(candidate, first_lost)) {
-            return Ok(ControlFlow::Continue(()));
-        }
-        // The usual place is made of values in registers: one whose address is given away is stored in small parts and
-        // loaded in large ones, for which the processor waits each time.
-        match self.near {
-            Some(near) if !candidate.ask && candidate.sequence.wrapping_sub(near.base) < near.count => {
-                let place = self.place_near(near, candidate);
-                Ok(self.keep(place))
-            }
-            _ => self.take_carefully(candidate),
-        }
-    }
-
-    /// The same for what lies in another segment than the one before, or must be asked.
-    #[inline(never)]
-    fn take_carefully(&mut self, candidate: Candidate) -> Result<ControlFlow<()>> {
-        if candidate.sequence < self.packs_end {
-            self.known = Known::Newest(candidate.sequence, candidate.user_sequence);
-            return Ok(ControlFlow::Break(()));
-        }
-        let mut place = self.place(candidate)?;
-        if candidate.ask && !self.passes(&mut place)? {
-            return Ok(ControlFlow::Continue(()));
-        }
-        Ok(self.keep(place))
-    }
-
-    #[inline]
     fn keep(&mut self, place: Place) -> ControlFlow<()> {
         self.places.push(place);
         let enough = self.places.len() > self.request.limit;
@@ -303,71 +299,155 @@ impl<'g> Gathering<'g> {
         }
     }
 
+    /// Whether a posting is the first of those that [`PackedRecords::walk`] finds by itself: no segment holds these.
+    #[inline]
+    fn is_left_to_packs(&mut self, Candidate { sequence, user_sequence, .. }: Candidate) -> bool {
+        if sequence >= self.packs_end {
+            return false;
+        }
+        self.known = Known::Newest(sequence, user_sequence);
+        true
+    }
+
     /// Asks the record what the index could not decide.
     #[inline(never)]
     fn passes(&mut self, place: &mut Place) -> Result<bool> {
         self.records_asked += 1;
         self.packed.resolve(self.view, std::slice::from_mut(place))?;
         look_up(self.view, place);
-        let event = read(self.view, &self.packed, *place)?;
+        let event = read_one(self.view, &self.packed, *place)?;
         let matches = self.request.filter.matches(&event);
         matches.map_err(|error| damaged(self.view, &self.packed, *place, &error.to_string()))
     }
 
     /// Where the record lies; the processor is asked for it, or for what says where it begins.
-    fn place(&mut self, candidate: Candidate) -> Result<Place> {
-        let near = match self.near {
-            Some(near) if candidate.sequence.wrapping_sub(near.base) < near.count => near,
-            _ => match self.come_near(candidate)? {
-                Home::Segment(near) => near,
-                Home::Pack(place) => return Ok(place),
-            },
-        };
-        Ok(self.place_near(near, candidate))
-    }
-
-    /// The same in a segment that is known to hold it.
     #[inline]
-    fn place_near(&mut self, near: Near<'g>, candidate: Candidate) -> Place {
-        let ordinal = candidate.sequence - near.base;
-        // What says where a record begins is near at hand if it was read for the record before.
-        let far = ordinal.abs_diff(self.last_ordinal) > OFFSETS_NEAR;
-        self.last_ordinal = ordinal;
-        let offset = if self.later || (far && near.segment.prefetch_offset(ordinal)) {
-            OFFSET_LATER
-        } else {
-            let offset = near.segment.offset_of(ordinal).unwrap_or_default();
-            near.segment.prefetch(offset);
-            u32::try_from(offset).unwrap_or(u32::MAX - 1)
-        };
-        Place {
-            segment: near.place,
-            ordinal: u32::try_from(ordinal).unwrap_or(u32::MAX),
-            offset,
-            asked: candidate.ask,
-            user_sequence: candidate.user_sequence,
+    fn place(&mut self, candidate: Candidate) -> Result<Place> {
+        let Candidate { sequence, user_sequence, ask, .. } = candidate;
+        if !self.near.as_ref().is_some_and(|near| near.holds(sequence))
+            && let Some(place) = self.come_near(candidate)?
+        {
+            return Ok(place);
         }
+        let near = self.near.as_mut().ok_or_else(|| not_there(sequence))?;
+        let ordinal = u32::try_from(sequence.wrapping_sub(near.base)).unwrap_or(u32::MAX);
+        let offset = near.offset(ordinal, self.later);
+        Ok(Place { segment: near.place, ordinal, offset, asked: ask, user_sequence })
     }
 
-    #[cold]
-    fn come_near(&mut self, candidate: Candidate) -> Result<Home<'g>> {
+    /// Goes to the segment that holds the record; or the place of a record in a pack.
+    #[inline(never)]
+    fn come_near(&mut self, candidate: Candidate) -> Result<Option<Place>> {
         let Candidate { sequence, user_sequence, ask, .. } = candidate;
         if let Some(place) = self.packed.place(self.view, sequence, user_sequence, ask) {
-            return Ok(Home::Pack(place));
+            return Ok(Some(place));
         }
-        let (place, segment) = self.view.segment_of(sequence).ok_or_else(|| {
-            let message = format!("the index names record {sequence}, which is not there");
-            Error::new(ErrorKind::Corruption, message)
-        })?;
-        let near = Near {
-            segment,
+        let (place, segment) = self.view.segment_of(sequence).ok_or_else(|| not_there(sequence))?;
+        self.near = Some(Near {
             place: u32::try_from(place).unwrap_or(u32::MAX),
             base: segment.base(),
             count: segment.published(),
-        };
-        self.near = Some(near);
-        Ok(Home::Segment(near))
+            places: segment.places(),
+            last_ordinal: u32::MAX,
+        });
+        Ok(None)
     }
+
+    /// Places of the records from one of those that pass on, as many as lie in the same segment. How many these are.
+    #[inline]
+    fn take_together<P: Fn(usize) -> (usize, u32) + Copy>(
+        &mut self,
+        passing: Passing<P>,
+        from: usize,
+        to: usize,
+    ) -> Result<usize> {
+        let first = passing.sequence(from);
+        if !self.near.as_ref().is_some_and(|near| near.holds(first))
+            && let Some(place) = self.come_near(passing.candidate(from))?
+        {
+            self.places.push(place);
+            return Ok(1);
+        }
+        // A copy, for which nothing but this function can ask: then it stays in registers.
+        let mut near = self.near.ok_or_else(|| not_there(first))?;
+        // Ordinals rise or fall: what lies between two in the segment lies in it, too.
+        let together = if near.holds(passing.sequence(to - 1)) {
+            to - from
+        } else {
+            (from + 1..to).take_while(|step| near.holds(passing.sequence(*step))).count() + 1
+        };
+        // An ordinal of the segment is one of the source, moved.
+        let moved = low_half(passing.sequence_base.wrapping_sub(near.base));
+        let last_ordinal = passing.ordinal(from + together - 1).wrapping_add(moved);
+        let later = self.later;
+        // Room is made once, and nothing is asked for each. Places are made of values in registers: one whose address is
+        // given away is stored in small parts and loaded in large ones, for which the processor waits each time.
+        self.places.extend((from..from + together).map(move |step| {
+            let ordinal = passing.ordinal(step).wrapping_add(moved);
+            Place {
+                segment: near.place,
+                ordinal,
+                offset: near.offset(ordinal, later),
+                asked: false,
+                user_sequence: passing.user_sequence(step),
+            }
+        }));
+        if let Some(near) = &mut self.near {
+            near.last_ordinal = last_ordinal;
+        }
+        Ok(together)
+    }
+}
+
+impl Sink for Gathering<'_> {
+    #[inline(never)]
+    fn take(&mut self, candidate: Candidate) -> Result<ControlFlow<()>> {
+        if self.start.sequence.is_some_and(|first_lost| !self.survived(candidate, first_lost)) {
+            return Ok(ControlFlow::Continue(()));
+        }
+        if self.is_left_to_packs(candidate) {
+            return Ok(ControlFlow::Break(()));
+        }
+        let mut place = self.place(candidate)?;
+        if candidate.ask && !self.passes(&mut place)? {
+            return Ok(ControlFlow::Continue(()));
+        }
+        Ok(self.keep(place))
+    }
+
+    fn take_all<P: Fn(usize) -> (usize, u32) + Copy>(
+        &mut self,
+        passing: Passing<P>,
+    ) -> Result<ControlFlow<()>> {
+        if self.start.sequence.is_some() {
+            for step in 0..passing.count {
+                if self.take(passing.candidate(step))?.is_break() {
+                    return Ok(ControlFlow::Break(()));
+                }
+            }
+            return Ok(ControlFlow::Continue(()));
+        }
+        let wanted = (self.request.limit + 1).saturating_sub(self.places.len());
+        let to = passing.count.min(wanted);
+        let mut from = 0;
+        while from < to {
+            if self.is_left_to_packs(passing.candidate(from)) {
+                return Ok(ControlFlow::Break(()));
+            }
+            from += self.take_together(passing, from, to)?;
+        }
+        Ok(if to == wanted { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+    }
+}
+
+#[cold]
+fn not_there(sequence: u64) -> Error {
+    Error::new(ErrorKind::Corruption, format!("the index names record {sequence}, which is not there"))
+}
+
+fn low_half(word: u64) -> u32 {
+    let [a, b, c, d, ..] = word.to_le_bytes();
+    u32::from_le_bytes([a, b, c, d])
 }
 
 /// Begins the look-ups of a user in some runs, so that what each waits for of memory it waits for together with the others:
@@ -394,10 +474,4 @@ fn approach(sources: &[Source], user: Fingerprint) {
             run.prefetch_postings(user, probe);
         }
     }
-}
-
-/// Where a record lies.
-enum Home<'g> {
-    Segment(Near<'g>),
-    Pack(Place),
 }

@@ -5,6 +5,7 @@
 
 pub(crate) mod create;
 pub(crate) mod pack;
+pub(crate) mod reading;
 pub(crate) mod scan;
 pub(crate) mod seal;
 
@@ -52,9 +53,6 @@ pub(crate) struct Segment {
 
 /// From how many bytes on pages are let go before a sync: below, the faults that bring them back cost more.
 const LET_GO_BYTES_MIN: usize = 256 << 10;
-
-/// How many lines of a record are asked for ahead: what most records have, but for the end of `details`.
-const LINES_ASKED: usize = 6;
 
 /// How much of a record the disk is asked for at most: no leaf is longer.
 const RECORD_ASKED_MAX: usize = 68 << 10;
@@ -310,14 +308,6 @@ impl Segment {
         self.closed.map_or(0, |(_, used_to)| used_to)
     }
 
-    /// Asks the processor for the record's lines.
-    #[inline]
-    pub(crate) fn prefetch(&self, offset: usize) {
-        for line in 0..LINES_ASKED {
-            self.map.prefetch(offset.wrapping_add(line * 64));
-        }
-    }
-
     /// Reads one byte of the record at `offset`, from the disk if it must.
     pub(crate) fn touch(&self, offset: usize) {
         std::hint::black_box(self.map.get(offset, 1).map(|byte| byte.first().copied()));
@@ -328,17 +318,6 @@ impl Segment {
         let Offsets::Sealed(footer) = &self.offsets else { return None };
         let begin = usize::try_from(footer.sidecar_offset).ok()?;
         Some(begin..begin.checked_add(usize::try_from(footer.count.checked_mul(4)?).ok()?)?)
-    }
-
-    /// In a sealed segment, asks the processor for the place that says where the record begins. Whether that is worth
-    /// waiting for others: elsewhere it is near at hand.
-    #[inline]
-    pub(crate) fn prefetch_offset(&self, ordinal: u64) -> bool {
-        let Offsets::Sealed(footer) = &self.offsets else { return false };
-        if let Ok(at) = usize::try_from(footer.sidecar_offset.wrapping_add(ordinal.wrapping_mul(4))) {
-            self.map.prefetch(at);
-        }
-        true
     }
 
     /// Asks the disk for the offset of a record; doesn't wait.
@@ -355,7 +334,7 @@ impl Segment {
     pub(crate) fn extent(&self, ordinal: u64, offset: usize) -> std::ops::Range<usize> {
         let next = (ordinal + 1 < self.published()).then(|| self.offset_of(ordinal + 1)).flatten();
         let sound = |end: &usize| (1..=RECORD_ASKED_MAX).contains(&end.wrapping_sub(offset));
-        offset..next.filter(sound).unwrap_or(offset.saturating_add(LINES_ASKED * 64))
+        offset..next.filter(sound).unwrap_or(offset.saturating_add(reading::ASKED_BYTES))
     }
 
     /// Asks the disk for some bytes; doesn't wait.
@@ -382,21 +361,7 @@ impl Segment {
     /// The leaf of record `ordinal`, which begins at `offset`.
     #[inline]
     pub(crate) fn leaf_at(&self, ordinal: u64, offset: usize) -> Result<&[u8]> {
-        match self.known_leaf(ordinal, offset) {
-            Some(leaf) => Ok(leaf),
-            None => self.new_leaf(ordinal, offset),
-        }
-    }
-
-    /// The leaf, if its checksum was compared before and it is the one asked for: a few instructions, and no words for what
-    /// may be wrong.
-    #[inline]
-    fn known_leaf(&self, ordinal: u64, offset: usize) -> Option<&[u8]> {
-        if !self.is_checked(ordinal) {
-            return None;
-        }
-        let leaf = record::leaf(self.bytes_from(offset)?).ok()?;
-        (u64::from_le_bytes(*leaf.first_chunk()?) == self.base + ordinal).then_some(leaf)
+        self.records().leaf(ordinal, offset)
     }
 
     /// The leaf, looked at closely; or what is wrong with it.

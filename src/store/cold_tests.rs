@@ -129,7 +129,7 @@ fn a_cold_page_asks_for_all_that_it_touches() {
         WITHHELD.set(true);
         let touched = least(dir.path(), of_pages);
         WITHHELD.set(false);
-        assert!(touched > if packed { 10 } else { 250 }, "packed: {packed}: {touched}");
+        assert!(touched >= if packed { 3 } else { 250 }, "packed: {packed}: {touched}");
     }
 }
 

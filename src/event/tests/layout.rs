@@ -165,3 +165,31 @@ fn encoding_into_room_that_is_there_does_not_move_it() {
         assert_eq!((out.as_ptr(), out.len()), (start, n * leaf_bytes(&event)));
     }
 }
+
+#[test]
+fn an_id_that_was_compared_is_lent_by_who_compared_it() {
+    let leaf = stored(&full_event("own.action"));
+    let parsed = EventView::parse(&leaf).unwrap();
+    for other in ["", "user-", "user-e", "user-éé", "usér-é"] {
+        assert_eq!(parsed.of_user(other), None, "{other}");
+    }
+    let asked = String::from("user-é");
+    let own = parsed.of_user(&asked).unwrap();
+    assert_eq!(own.user_id().unwrap().map(str::as_ptr), Some(asked.as_ptr()));
+    assert_eq!(own.user_id_bytes(), parsed.user_id_bytes());
+    assert_ne!(
+        parsed.user_id().unwrap().map(str::as_ptr),
+        Some(asked.as_ptr()),
+        "not compared: the leaf's own"
+    );
+    assert_eq!(own, parsed);
+    assert_eq!(own.to_owned().unwrap(), parsed.to_owned().unwrap());
+    let mut other = leaf.clone();
+    *other.last_mut().unwrap() ^= 1;
+    assert_ne!(own, EventView::parse(&other).unwrap());
+    // Presence says that there is no user: nobody's, not even the empty one's.
+    let mut without = leaf.clone();
+    without[64] &= !1;
+    let nobody = EventView::parse(&without).unwrap();
+    assert_eq!((nobody.of_user(""), nobody.of_user("user-é")), (None, None));
+}

@@ -3,10 +3,11 @@
 //! Reads what [`TailIndex`] keeps; owns nothing of it. Must not know records, nor who writes.
 
 use std::ops::ControlFlow;
+use std::sync::atomic::AtomicU64;
 
-use super::{Shape, Slot, TailIndex, low_half, unpack_posting};
+use super::{SLOT_WORDS, Shape, Slot, TailIndex, low_half, unpack_posting};
 use crate::error::Result;
-use crate::format::posting::{Posting, TagMask};
+use crate::format::posting::{Posting, TagMask, TimeRange};
 #[cfg(test)]
 use crate::index::run::BLOCKS_READ;
 use crate::index::selection::{Selection, Verdict};
@@ -92,8 +93,22 @@ impl TailUser<'_> {
         selection: &Selection,
         sink: &mut (impl Sink + ?Sized),
     ) -> Result<ControlFlow<()>> {
-        let posting = |_| unpack_posting(self.tail.slot_word(self.slot, 2));
-        let block = Block { posting, count: 1, first_index: 0, times: self.tail.times() };
+        let cells = self.tail.slots.slice(self.slot.0 as usize * SLOT_WORDS + 2, 1);
+        self.offer(cells, 0, self.tail.times(), range, selection, sink)
+    }
+
+    /// What stands in the slot and what stands in blocks goes one way, so that the sink is compiled once for both.
+    fn offer(
+        &self,
+        cells: &[AtomicU64],
+        first_index: u32,
+        times: TimeRange,
+        range: Range,
+        selection: &Selection,
+        sink: &mut (impl Sink + ?Sized),
+    ) -> Result<ControlFlow<()>> {
+        let posting = move |place: usize| unpack_posting(cells[place].get());
+        let block = Block { posting, count: cells.len(), first_index, times };
         offer(&block, range, selection, self.tail.base, self.count_before(), sink)
     }
 
@@ -115,13 +130,7 @@ impl TailUser<'_> {
         BLOCKS_READ.set(BLOCKS_READ.get() + 1);
         let here = (self.count - shape.first_index).min(shape.postings) as usize;
         let cells = self.tail.blocks.slice(at + shape.head_words(), here);
-        let block = Block {
-            posting: |place: usize| unpack_posting(cells[place].get()),
-            count: cells.len(),
-            first_index: shape.first_index,
-            times,
-        };
-        offer(&block, range, selection, self.tail.base, self.count_before(), sink)
+        self.offer(cells, shape.first_index, times, range, selection, sink)
     }
 
     /// All postings, oldest first.

@@ -37,6 +37,56 @@ pub fn load<E>(
     Ok(spent)
 }
 
+/// What came of a load that was offered at an even rate.
+#[derive(Clone, Copy, Debug)]
+pub struct Paced {
+    /// From the first event's time to the end of the last append.
+    pub spent: Duration,
+    /// The most that the end of an append was behind the event's time.
+    pub behind_max: Duration,
+}
+
+/// Appends the first `events` of a pool's endless sequence one by one, each as soon as its time has come: `per_second` of them
+/// come in a second, evenly. Between them the thread sleeps, a millisecond at a time.
+///
+/// An event whose time has passed is appended at once: what is behind isn't left out, but shows.
+///
+/// # Errors
+///
+/// The first of the closures'.
+pub fn load_paced<E>(
+    pool: &Pool,
+    events: u64,
+    per_second: u64,
+    mut append: impl FnMut(&NewEvent<'static>) -> Result<(), E>,
+    mut look: impl FnMut(u64) -> Result<(), E>,
+) -> Result<Paced, E> {
+    const SLEEP: Duration = Duration::from_millis(1);
+    let time_of = |event: u64| {
+        let nanos = u128::from(event) * 1_000_000_000 / u128::from(per_second.max(1));
+        Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
+    };
+    let (begun, mut done, mut behind_max) = (Instant::now(), 0, Duration::ZERO);
+    while done < events {
+        // As many as are due now; at the end of them the clock says how late they were.
+        let now = begun.elapsed();
+        let first = done;
+        while done < events && time_of(done) <= now {
+            append(pool.event(index(pool, done)))?;
+            done += 1;
+        }
+        let after = begun.elapsed();
+        if done > first {
+            behind_max = behind_max.max(after.saturating_sub(time_of(first)));
+            look(done)?;
+        }
+        if done < events && time_of(done) > after {
+            std::thread::sleep(SLEEP);
+        }
+    }
+    Ok(Paced { spent: begun.elapsed(), behind_max })
+}
+
 /// Appends `events` of a pool one by one from `first` on, each with a look at the clock.
 ///
 /// # Errors

@@ -18,7 +18,7 @@ pub use callers::{Acknowledged, Together, callers, together};
 pub use disk::{BareSync, CacheDrop, drop_page_cache, is_in_memory, sync_disks};
 pub use killed::{Writer, killed_after_its_line};
 pub use latencies::Latencies;
-pub use load::{append_each, load};
+pub use load::{Paced, append_each, load, load_paced};
 pub use machine::anonymous_bytes;
 pub use pages::{Asked, Pages, distinct, pages, read_five_fields};
 pub use report::{Figure, Report, shown};

@@ -112,6 +112,30 @@ fn callers_are_all_counted_and_an_error_of_one_ends_all() {
 }
 
 #[test]
+fn a_load_that_is_offered_is_appended_in_order_and_no_event_before_its_time() {
+    const EVENTS: u64 = 3000;
+    let pool = Pool::new(&WorkloadConfig::default(), 10);
+    let (begun, mut appended, mut seen) = (std::time::Instant::now(), 0_u64, 0);
+    let append = |event: &crate::NewEvent<'static>| {
+        let time = Duration::from_micros(appended);
+        let place = usize::try_from(appended % 10).unwrap();
+        assert!(begun.elapsed() >= time && std::ptr::eq(event, pool.event(place)), "event {appended}");
+        appended += 1;
+        Ok::<_, &str>(())
+    };
+    let paced = load_paced(&pool, EVENTS, 1_000_000, append, |done| {
+        assert!(done > seen);
+        seen = done;
+        Ok(())
+    });
+    let paced = paced.unwrap();
+    assert_eq!((seen, appended), (EVENTS, EVENTS));
+    assert!(paced.spent >= Duration::from_micros(EVENTS - 1) && paced.behind_max <= paced.spent);
+    let failed = load_paced(&pool, 5, 1, |_| Err("append"), |_| Ok(()));
+    assert_eq!(failed.map(|_| ()), Err("append"));
+}
+
+#[test]
 fn a_reader_reads_for_as_long_as_the_writer_writes() {
     let (sender, receiver) = std::sync::mpsc::channel();
     let write = || {
