@@ -1,4 +1,5 @@
-//! Bugs on purpose, for tests that show that other tests would notice them. Exists in tests only.
+//! Bugs on purpose, for tests that show that other tests would notice them; and random numbers that are the same each time,
+//! for tests that are to be repeated. Exists in tests only.
 
 use std::cell::Cell;
 
@@ -37,6 +38,46 @@ pub(crate) enum Bug {
     UnlistedForgotten,
     /// Records are told to be durable whose segment's name is not.
     NameNotSynced,
+    /// A shard's manifest is not synced before it gets its name.
+    ManifestNotSynced,
+    /// The directory is not synced when a shard's manifest was replaced.
+    ManifestNameNotSynced,
+    /// A segment's index run is not synced before the manifest says that the segment is sealed.
+    RunNotSynced,
+    /// A segment is not synced before the manifest says that it is sealed.
+    SealNotSynced,
+    /// A pack is not synced before the manifest names it.
+    PackNotSynced,
+    /// A pack is removed before the manifest that names its segments again is durable.
+    UnpackedBeforeManifest,
+    /// Records say that what was published before them is durable.
+    FloorAhead,
+    /// A slot says that what was published is durable.
+    SlotAhead,
+    /// A segment that is used again says still that it was closed cleanly.
+    CleanSlotKept,
+    /// What is rescued from the cache is not synced before it serves.
+    RescueNotSynced,
+    /// The name of what is rescued from the cache is not synced before the manifest lists it.
+    RescueNameNotSynced,
+    /// A new epoch is not written down before it serves.
+    EpochNotWritten,
+    /// Readers in other processes are told that records are durable before they are synced.
+    ToldBeforeSync,
+    /// What a failed sync may lose is not kept in memory.
+    CopyForgotten,
+    /// A shard takes writes after a failed sync.
+    PoisonForgotten,
+    /// A manifest that was begun on a full disk stays there.
+    RemainsLeft,
+    /// The directories that lead to a new store are not synced.
+    StoreNameNotSynced,
+    /// A store is opened whose own name may be in the cache alone.
+    OpenedNameNotSynced,
+    /// Opening lists segments in the manifest that may be in the cache alone.
+    UnlistedNotSynced,
+    /// An event may get the id of one that was lost.
+    IdsRepeated,
     /// A cold page touches records that the disk was not asked for.
     RecordsNotAsked,
     /// Nobody brings in what look-ups pass.
@@ -45,6 +86,19 @@ pub(crate) enum Bug {
 
 thread_local! {
     static SEEDED: Cell<Option<Bug>> = const { Cell::new(None) };
+    static RANDOM: Cell<Option<u64>> = const { Cell::new(None) };
+}
+
+/// Lets all that is random in this thread follow from a seed, or be random again.
+pub(crate) fn random_from(seed: Option<u64>) {
+    RANDOM.set(seed);
+}
+
+/// The next number, if it is to follow from a seed.
+pub(crate) fn random() -> Option<u64> {
+    let next = RANDOM.get()?.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
+    RANDOM.set(Some(next));
+    Some(next ^ next >> 29)
 }
 
 /// Whether this thread has the bug.

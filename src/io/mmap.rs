@@ -32,17 +32,38 @@ pub(crate) struct Memory {
     /// A shared mapping of a file: its pages outlive their place in this process's address space.
     of_file: bool,
     maps: Mutex<Vec<Weak<SegmentMap>>>,
+    /// Who is told of what is stored: the disk that fails on purpose.
+    #[cfg(test)]
+    watcher: Option<Box<dyn Watch>>,
+}
+
+/// Told of each store into mapped memory, behind it, in the thread that stores.
+#[cfg(test)]
+pub(crate) trait Watch: Send + Sync + std::fmt::Debug {
+    fn stored(&self, offset: usize, bytes: &[u8]);
 }
 
 impl Memory {
     /// Wraps anonymous memory. Nobody else may hold a reference into it.
     pub(crate) fn anonymous(raw: impl Into<MmapRaw>) -> Arc<Self> {
-        Arc::new(Self { raw: raw.into(), of_file: false, maps: Mutex::new(Vec::new()) })
+        Arc::new(Self {
+            raw: raw.into(),
+            of_file: false,
+            maps: Mutex::new(Vec::new()),
+            #[cfg(test)]
+            watcher: None,
+        })
     }
 
     /// Wraps a shared mapping of a file. Nobody else may hold a reference into it.
     pub(crate) fn of_file(raw: MmapRaw) -> Arc<Self> {
-        Arc::new(Self { raw, of_file: true, maps: Mutex::new(Vec::new()) })
+        Arc::new(Self {
+            raw,
+            of_file: true,
+            maps: Mutex::new(Vec::new()),
+            #[cfg(test)]
+            watcher: None,
+        })
     }
 
     /// Its length in bytes.
@@ -97,16 +118,17 @@ impl Memory {
 
 #[cfg(test)]
 impl Memory {
-    /// All bytes as they are now, also those that a living appender has stored and not published.
-    ///
-    /// For the disk that fails on purpose, whose stores have no threads: nobody stores during the call.
-    pub(crate) fn all(&self) -> Vec<u8> {
-        let _maps = self.maps.lock();
-        let mut bytes = vec![0; self.len()];
-        // SAFETY: the whole mapping, which lives as long as `self`; the stores on such a disk run in the thread that
-        // calls this, so no appender stores meanwhile.
-        unsafe { std::ptr::copy_nonoverlapping(self.raw.as_ptr(), bytes.as_mut_ptr(), bytes.len()) };
-        bytes
+    /// Wraps anonymous memory, as [`Self::anonymous`]; every store into it is told to `watcher`.
+    pub(crate) fn watched(raw: impl Into<MmapRaw>, watcher: Box<dyn Watch>) -> Arc<Self> {
+        let maps = Mutex::new(Vec::new());
+        Arc::new(Self { raw: raw.into(), of_file: false, maps, watcher: Some(watcher) })
+    }
+
+    #[inline]
+    fn tell(&self, offset: usize, bytes: &[u8]) {
+        if let Some(watcher) = &self.watcher {
+            watcher.stored(offset, bytes);
+        }
     }
 
     /// Overwrites bytes, lent or not: a page that the kernel dropped is read from the disk again, as it is there.
@@ -356,6 +378,8 @@ impl Appender {
                 bytes.len(),
             );
         }
+        #[cfg(test)]
+        self.map.memory.tell(self.end, bytes);
         self.end = end;
         true
     }
@@ -402,6 +426,8 @@ impl SharedWords {
     pub(crate) fn store(&self, index: usize, value: u64) {
         if let Some(word) = self.word(index).filter(|_| self.access == Access::Write) {
             word.store(value, Ordering::Release);
+            #[cfg(test)]
+            self.memory.tell(index * 8, &value.to_ne_bytes());
         }
     }
 

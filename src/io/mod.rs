@@ -118,8 +118,11 @@ pub(crate) enum Mode {
 /// A crash at any step leaves the old content or the new, never a mixture.
 pub(crate) fn replace_file(disk: &dyn Disk, path: &Path, bytes: &[u8], mode: Mode) -> Result<()> {
     let temporary = temporary_name(path);
-    disk.write_synced(&temporary, bytes, mode)?;
-    disk.rename(&temporary, path)?;
+    let replaced = disk.write_synced(&temporary, bytes, mode).and_then(|()| disk.rename(&temporary, path));
+    replaced.inspect_err(|_| {
+        // What was begun takes room that others need.
+        let _ = disk.remove(&temporary);
+    })?;
     disk.sync_dir(parent(path))
 }
 

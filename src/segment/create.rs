@@ -36,6 +36,10 @@ pub(crate) fn merged_run_path(shard_dir: &Path, first: u64, last: u64) -> PathBu
 
 /// A random salt.
 pub(crate) fn new_salt() -> Result<Salt> {
+    #[cfg(test)]
+    if let Some(salt) = crate::format::seeded::random() {
+        return Ok(Salt(salt));
+    }
     getrandom::u64()
         .map(Salt)
         .map_err(|error| Error::new(ErrorKind::Io, format!("cannot get random bytes: {error}")))

@@ -61,6 +61,10 @@ impl<'s> Dirty<'s> {
     }
 
     fn sync(&self) {
+        #[cfg(test)]
+        if has(Bug::ToldBeforeSync) {
+            self.shard.tell_durable(self.end);
+        }
         // Older before newer: a record's floor speaks for everything before it.
         for (place, segment) in self.segments.iter().enumerate() {
             let begun = Instant::now();

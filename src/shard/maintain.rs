@@ -13,9 +13,13 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::format::located;
 use crate::format::manifest::ShardManifest;
 use crate::format::record::record_bytes;
+#[cfg(test)]
+use crate::format::seeded::{Bug, has};
 use crate::format::segment::RECORDS_START;
 use crate::index::run::Run;
 use crate::io::mmap::SegmentMap;
+#[cfg(test)]
+use crate::io::temporary_name;
 use crate::io::{Mode, replace_file};
 use crate::segment::create::checkpoint_path;
 use crate::segment::seal::{Sealing, seal};
@@ -76,6 +80,17 @@ impl Shard {
     pub(crate) fn write_manifest(&self, manifest: &ShardManifest) -> Result<()> {
         let path = self.dir.join(MANIFEST_NAME);
         let bytes = manifest.encode().map_err(located(&path, 0))?;
+        #[cfg(test)]
+        if [Bug::ManifestNotSynced, Bug::ManifestNameNotSynced, Bug::RemainsLeft].into_iter().any(has) {
+            let (disk, temporary) = (&self.context.disk, temporary_name(&path));
+            if has(Bug::ManifestNotSynced) {
+                disk.write_unsynced(&temporary, &bytes)?;
+            } else {
+                disk.write_synced(&temporary, &bytes, Mode::Shared)?;
+            }
+            disk.rename(&temporary, &path)?;
+            return if has(Bug::ManifestNameNotSynced) { Ok(()) } else { disk.sync_dir(&self.dir) };
+        }
         replace_file(&*self.context.disk, &path, &bytes, Mode::Shared)
     }
 
@@ -207,6 +222,8 @@ impl Shard {
     /// Writes down that everything published is durable, if it is and the slot doesn't say so yet.
     pub(crate) fn note_floor(&self) {
         let durable = self.durable();
+        #[cfg(test)]
+        let durable = if has(Bug::SlotAhead) { self.published() } else { durable };
         if durable != self.published()
             || durable <= self.slot_floor.load(Ordering::Relaxed)
             || self.poison().is_some()

@@ -31,6 +31,8 @@ use parking_lot::{Condvar, Mutex};
 use crate::error::{Error, ErrorKind};
 use crate::format::keys::IndexKey;
 use crate::format::manifest::ShardManifest;
+#[cfg(test)]
+use crate::format::seeded::{Bug, has};
 use crate::ids::ShardId;
 use crate::index::tail::TailIndex;
 use crate::io::clock::Clock;
@@ -300,6 +302,10 @@ impl Shard {
         // An append that passed the check before may publish behind what is copied here: its pages were dirtied after
         // the failure, so the kernel still has them.
         let durable = self.durable();
+        #[cfg(test)]
+        if has(Bug::CopyForgotten) {
+            return;
+        }
         for segment in self.unsynced.lock().iter() {
             segment.rescue(durable.saturating_sub(segment.base()));
         }
@@ -338,6 +344,10 @@ impl Shard {
 
     /// Why a write can't be taken now, if it can't.
     fn refusal(&self) -> Option<Error> {
+        #[cfg(test)]
+        if has(Bug::PoisonForgotten) {
+            return None;
+        }
         if let Some(error) = self.poison() {
             return Some(error.clone());
         }

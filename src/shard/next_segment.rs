@@ -240,8 +240,19 @@ impl Shard {
     }
 }
 
+/// Makes the header of a segment durable that the manifest is going to list: a store whose manifest names a file without one
+/// can't be opened. It is written again, since a sync of it that failed in another process would not be repeated.
+fn settle_header(file: &dyn DiskFile, header: &Header) -> Result<()> {
+    #[cfg(test)]
+    if has(Bug::UnlistedNotSynced) {
+        return Ok(());
+    }
+    file.write_all_at(0, &header.encode())?;
+    file.sync_data()
+}
+
 /// Adds the segments that a writer began to use before it listed them: the files numbered on from the last that is listed,
-/// as far as their headers are whole. Says whether there were any.
+/// as far as their headers are whole; for writing, makes these and their names durable. Says whether there were any.
 pub(super) fn add_unlisted(
     context: &Context,
     dir: &Path,
@@ -270,8 +281,15 @@ pub(super) fn add_unlisted(
         if !own {
             break;
         }
+        if context.access == Access::Write {
+            settle_header(&*file, &header)?;
+        }
         manifest.segments.push(SegmentEntry::unsealed(&header));
         manifest.next_segment += 1;
     }
-    Ok(manifest.next_segment > listed)
+    let found = manifest.next_segment > listed;
+    if found && context.access == Access::Write {
+        context.disk.sync_dir(dir)?;
+    }
+    Ok(found)
 }

@@ -268,6 +268,10 @@ impl Shard {
             segments.push(open_segment(&self.context, &self.dir, self, part)?);
         }
         let number = pack.header().number;
+        #[cfg(test)]
+        if has(Bug::UnpackedBeforeManifest) {
+            let _ = disk.remove(pack.path());
+        }
         let changed = self.change_manifest(|manifest| manifest.packs.retain(|entry| entry.number != number));
         changed.inspect_err(|error| {
             if self.manifest_stayed(error) {

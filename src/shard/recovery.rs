@@ -132,7 +132,7 @@ pub(crate) fn open(
     let mut found = opening.scan_unsealed(&manifest, sealed.end)?;
     let decision = opening.decide(&manifest, &found, sealed.end)?;
     let report = opening.settle(&mut manifest, &mut found, &decision)?;
-    let opened = opening.assemble(manifest, sealed, found, decision.end)?;
+    let opened = opening.assemble(manifest, sealed, found, &decision)?;
     Ok((opened, report))
 }
 
@@ -360,6 +360,8 @@ impl Opening<'_> {
         if !decision.clean {
             self.begin_epoch(manifest, decision);
         }
+        #[cfg(test)]
+        let decision = &Decision { clean: decision.clean || has(Bug::EpochNotWritten), ..*decision };
         if !decision.clean || self.unlisted || manifest.segments.len() < before {
             self.write_manifest(manifest)?;
             remove_orphans(self.context, self.dir, manifest)?;
@@ -458,8 +460,9 @@ impl Opening<'_> {
         manifest: ShardManifest,
         sealed: Sealed,
         mut found: Vec<Found>,
-        end: u64,
+        decision: &Decision,
     ) -> Result<Opened> {
+        let end = decision.end;
         let Sealed { packs, mut segments, runs, end: sealed_end, mut users_total, mut last_recorded_at } =
             sealed;
         let mut sources = runs.sources;
@@ -503,6 +506,9 @@ impl Opening<'_> {
             let message = format!("the shard ends at {base} instead of {end} after recovery");
             return Err(Error::corruption(active.segment.path(), 0, message));
         }
+        if !decision.clean {
+            last_recorded_at = later_than_lost(last_recorded_at, manifest.epoch());
+        }
         let writer = writer(&active, end, last_recorded_at)?;
         let rollbacks: Arc<[Rollback]> = manifest.rollbacks.clone().into();
         let (heads, coldness) = (None, Arc::default());
@@ -512,10 +518,29 @@ impl Opening<'_> {
     }
 }
 
+/// The earliest `recorded_at` of what is written in this epoch. An event's id is made of this time and the sequence: where the
+/// clock stands still or has gone back, an event that was lost and the one that gets its sequence would have the same. No
+/// epoch begins as early as one before it did.
+fn later_than_lost(last_recorded_at: i64, epoch: u32) -> i64 {
+    #[cfg(test)]
+    if has(Bug::IdsRepeated) {
+        return last_recorded_at;
+    }
+    last_recorded_at.saturating_add(i64::from(epoch))
+}
+
 /// The slot must say that the segment is in use before the first record is written: a clean one is trusted.
 fn writer(active: &Frozen, end: u64, last_recorded_at: i64) -> Result<Writer> {
+    #[cfg(test)]
+    if has(Bug::CleanSlotKept) {
+        return writer_of(active, last_recorded_at);
+    }
     active.segment.write_slot(end, false)?;
     active.segment.sync()?;
+    writer_of(active, last_recorded_at)
+}
+
+fn writer_of(active: &Frozen, last_recorded_at: i64) -> Result<Writer> {
     let appender = active
         .segment
         .appender()

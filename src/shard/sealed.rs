@@ -14,10 +14,14 @@ use crate::event::EventView;
 use crate::format::bytes::u64_at;
 use crate::format::manifest::{ClosedEntry, RunEntry};
 use crate::format::run::{Dictionaries, merged_salt};
+#[cfg(test)]
+use crate::format::seeded::{Bug, has};
 use crate::format::segment::Header;
 use crate::index::builder::{RunBuilder, RunScope, UserPostings};
 use crate::index::run::Run;
 use crate::index::tail::TailIndex;
+#[cfg(test)]
+use crate::io::temporary_name;
 use crate::io::{Access, DiskFile, Mode, replace_file};
 use crate::segment::create::{merged_run_path, run_path};
 use crate::segment::pack::Pack;
@@ -62,6 +66,14 @@ pub(super) fn write_run(
     }
     let dictionaries = Dictionaries { actions: tail.actions.names(), services: tail.services.names() };
     let bytes = builder.finish(&dictionaries)?;
+    #[cfg(test)]
+    if has(Bug::RunNotSynced) {
+        let temporary = temporary_name(&path);
+        context.disk.write_unsynced(&temporary, &bytes)?;
+        context.disk.rename(&temporary, &path)?;
+        context.disk.sync_dir(dir)?;
+        return Ok(Some(Arc::new(map_run(context, &path)?)));
+    }
     replace_file(&*context.disk, &path, &bytes, Mode::Shared)?;
     Ok(Some(Arc::new(map_run(context, &path)?)))
 }

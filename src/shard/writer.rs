@@ -17,6 +17,8 @@ use crate::event::{Assigned, EventId, NewEvent, Timestamp, assign, encode_leaf, 
 use crate::format::event_id;
 use crate::format::posting::{Posting, SERVICE_CODE_NONE, Tags};
 use crate::format::record::{self, Envelope};
+#[cfg(test)]
+use crate::format::seeded::{Bug, has};
 use crate::ids::{Fingerprint, Sequence, UserSequence};
 use crate::index::UserHead;
 use crate::index::dictionary::Recent;
@@ -175,8 +177,10 @@ impl Writer {
             assign(leaf, &assigned);
         }
         let offset = self.appender.end();
-        let envelope =
-            Envelope { durable_floor: shard.durable(), group_index: group.0, group_count: group.1 };
+        let durable_floor = shard.durable();
+        #[cfg(test)]
+        let durable_floor = if has(Bug::FloorAhead) { shard.published() } else { durable_floor };
+        let envelope = Envelope { durable_floor, group_index: group.0, group_count: group.1 };
         let sealed = record::seal(&mut self.record, self.segment.salt(), offset as u64, envelope);
         let ordinal = sequence - self.segment.base();
         // Before the bytes go to the mapping: what takes a lock behind such stores waits for them.

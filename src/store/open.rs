@@ -16,11 +16,13 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::format::keys::{IndexKey, KEY_FILE_BYTES, ROUTE_HASH_VERSION};
 use crate::format::located;
 use crate::format::manifest::{MANIFEST_BYTES_MAX, StoreManifest};
+#[cfg(test)]
+use crate::format::seeded::{Bug, has};
 use crate::ids::ShardId;
 use crate::io::clock::{Clock, SystemClock};
 use crate::io::memory::MemoryDisk;
 use crate::io::mmap::SharedWords;
-use crate::io::{Access, Disk, LockGuard};
+use crate::io::{Access, Disk, LockGuard, TEMPORARY_SUFFIX};
 use crate::shard::commit::Committer;
 use crate::shard::follow::{self, Extent};
 use crate::shard::memory::Shares;
@@ -188,6 +190,7 @@ fn open_locked(options: &Options, host: &Host, dir: PathBuf, lock: Box<dyn LockG
     let disk = Arc::clone(&host.disk);
     let (manifest, key) = read_identity(&*disk, &dir)?;
     let key = Arc::new(key);
+    settle_names(&*disk, &dir)?;
     let live = disk.shared_words(&dir.join(LIVE_NAME), live_words(&manifest), Access::Write)?;
     // Readers beside the writer before this one must look again.
     live.store(LIVE_SESSION, 0);
@@ -228,6 +231,19 @@ fn open_locked(options: &Options, host: &Host, dir: PathBuf, lock: Box<dyn LockG
         None => start(&core),
     }
     Ok(Store(Arc::new(Inner { core, workers, recovery, lock: Mutex::new(Some(lock)) })))
+}
+
+/// Removes what a creation that was cut short has left, and makes the store's own names durable: the process that made it may
+/// have been killed when they were in the cache alone.
+fn settle_names(disk: &dyn Disk, dir: &Path) -> Result<()> {
+    for name in disk.list(dir)?.iter().filter(|name| name.ends_with(TEMPORARY_SUFFIX)) {
+        disk.remove(&dir.join(name))?;
+    }
+    #[cfg(test)]
+    if has(Bug::OpenedNameNotSynced) {
+        return Ok(());
+    }
+    disk.sync_dir(dir)
 }
 
 type Shards = Arc<[Arc<Shard>]>;

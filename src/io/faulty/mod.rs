@@ -3,28 +3,37 @@
 //!
 //! What is modelled, a page being 4096 bytes and a sector 512:
 //!
-//! - Bytes are durable after `sync_data` (or `write_synced`) has returned. Before, each page may be on the disk as it was,
-//!   as it is, or torn at sectors; the kernel may have written it back at any time.
+//! - Bytes are durable after `sync_data` (or `write_synced`) has returned. Before, each page may be on the disk as it was at
+//!   any moment since it was durable last, also with half of what was being copied in then, and each of its sectors as at
+//!   another moment. A page's changes are kept until a sync, so nothing is written back at a moment of its own.
 //! - Names (creations, renames, removals, directories) are durable after `sync_dir` of their directory. Before, each
-//!   may have happened or not.
+//!   may have happened or not; of a rename, the new name may be there beside the old one.
 //! - A failed sync marks its pages clean: no later sync writes them, and the cache may drop them ([`FaultyDisk::evict`]).
+//!
+//! What happens can be recorded, stores through mappings included, and gone through again ([`Replay`]).
 //!
 //! Stores on it have no threads. Must not know what is in a file.
 
-mod model;
+mod damage;
+mod names;
+mod pages;
+mod recording;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 
-use super::mmap::{Memory, SegmentMap, SharedWords};
+use super::mmap::{Memory, SegmentMap, SharedWords, Watch};
 use super::{Access, Disk, DiskFile, LockGuard, Mode};
 use crate::error::{Error, ErrorKind, Result};
-pub(crate) use model::{Damage, Dice};
-use model::{Inode, NameChange, Names, memory_of, pages};
+pub(crate) use damage::{Damage, Dice};
+use names::NameChange;
+use pages::Inode;
+use recording::{Event, Shadow};
+pub(crate) use recording::{Recording, Replay};
 
 /// What goes wrong, at the operation whose number is named (from 0) or from it on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -41,6 +50,8 @@ pub(crate) enum Fault {
     ShortWrite,
     /// All of it happens, and yet an error is reported.
     Phantom,
+    /// The call reports success, the cache shows it, and nothing of it ever reaches the disk.
+    Silent,
 }
 
 /// What the disk does wrong all the time: what tests must catch.
@@ -67,6 +78,8 @@ pub(crate) enum Kind {
     Write,
     SyncData,
     SharedWords,
+    /// Not an operation: bytes stored through a mapping.
+    Store,
     /// Not an operation: a moment between two that a test named.
     Moment,
 }
@@ -82,14 +95,10 @@ impl Kind {
 
 #[derive(Debug, Default)]
 struct State {
-    inodes: BTreeMap<u64, Inode>,
-    names: Names,
-    durable_names: Names,
-    /// Changes of names since their directory was synced, in order.
-    pending: Vec<NameChange>,
+    shadow: Shadow,
+    recording: Option<Recording>,
     faults: Vec<(Fault, usize)>,
     lies: Lies,
-    write_back: Option<Dice>,
     trace: Vec<Kind>,
     stopped: bool,
     locked: bool,
@@ -97,7 +106,7 @@ struct State {
 
 /// What the operation is to do.
 enum Verdict {
-    Go,
+    Go(Happens),
     /// It fails, with this error, after this much of it happened.
     Fail(io::Error, Happens),
 }
@@ -109,6 +118,8 @@ enum Happens {
     /// All of it, but in the cache alone where it should be durable.
     InCache,
     All,
+    /// In the cache alone, for ever.
+    Silently,
 }
 
 impl State {
@@ -118,14 +129,6 @@ impl State {
         }
         let number = self.trace.len();
         self.trace.push(kind);
-        if let Some(mut dice) = self.write_back
-            && kind != Kind::Look
-        {
-            if dice.below(8) == 0 {
-                self.inodes.values_mut().for_each(|inode| inode.write_back(&mut dice));
-            }
-            self.write_back = Some(dice);
-        }
         let error = || io::Error::from_raw_os_error(5);
         let struck = self.faults.iter().find(|(fault, at)| match fault {
             Fault::ErrorsForEver | Fault::NoSpace => *at <= number,
@@ -139,42 +142,81 @@ impl State {
             Some((Fault::ErrorOnce | Fault::ErrorsForEver, _)) => Verdict::Fail(error(), Happens::Nothing),
             Some((Fault::ShortWrite, _)) => Verdict::Fail(error(), Happens::Half),
             Some((Fault::Phantom, _)) => Verdict::Fail(error(), Happens::All),
+            Some((Fault::Silent, _)) => Verdict::Go(Happens::Silently),
             Some((Fault::NoSpace, _)) if kind.takes_space() => {
-                Verdict::Fail(io::Error::from_raw_os_error(28), Happens::Nothing)
+                // A file that is written as a whole is begun; one that is allocated is not.
+                let begun = matches!(kind, Kind::WriteSynced | Kind::WriteUnsynced);
+                let happens = if begun { Happens::Half } else { Happens::Nothing };
+                Verdict::Fail(io::Error::from_raw_os_error(28), happens)
             }
-            None | Some((Fault::NoSpace, _)) => Verdict::Go,
+            None | Some((Fault::NoSpace, _)) => Verdict::Go(Happens::All),
         }
     }
 
-    fn change(&mut self, change: NameChange) {
-        self.names.apply(&change);
-        self.pending.push(change);
+    fn happen(&mut self, kind: Kind, event: &Event) {
+        self.shadow.apply(event);
+        if let Some(recording) = &mut self.recording {
+            recording.push(kind, event);
+        }
     }
 
-    fn sync_dir(&mut self, path: &Path) {
-        let (now, later): (Vec<_>, Vec<_>) =
-            self.pending.drain(..).partition(|change| change.directory() == path);
-        for change in &now {
-            self.durable_names.apply(change);
-        }
-        self.pending = later;
+    fn name(&mut self, kind: Kind, change: NameChange, happens: Happens) {
+        self.happen(kind, &Event::Named { change, lost: happens == Happens::Silently });
     }
 
     fn inode(&self, operation: &str, path: &Path) -> Result<u64> {
         let missing = || Error::io(operation, path, io::Error::from(io::ErrorKind::NotFound));
-        self.names.files.get(path).copied().ok_or_else(missing)
+        self.shadow.names.files.get(path).copied().ok_or_else(missing)
     }
 
-    fn add(&mut self, inode: Inode) -> u64 {
-        let number = self.inodes.last_key_value().map_or(0, |(number, _)| number + 1);
-        self.inodes.insert(number, inode);
+    fn make_file(&mut self, kind: Kind, path: &Path, bytes: usize, happens: Happens) -> u64 {
+        let number = self.shadow.next_number();
+        self.happen(kind, &Event::Made { number, bytes });
+        self.name(kind, NameChange::Set(path.to_owned(), number), happens);
         number
     }
 
-    fn make_file(&mut self, path: &Path, inode: Inode) -> u64 {
-        let number = self.add(inode);
-        self.change(NameChange::Set(path.to_owned(), number));
+    /// Makes a file with these bytes, or half of them.
+    fn write_file(&mut self, kind: Kind, path: &Path, bytes: &[u8], happens: Happens) -> u64 {
+        let length = if happens == Happens::Half { bytes.len() / 2 } else { bytes.len() };
+        let number = self.make_file(kind, path, length, happens);
+        self.write(kind, number, 0, &bytes[..length], happens);
         number
+    }
+
+    fn write(&mut self, kind: Kind, number: u64, offset: usize, bytes: &[u8], happens: Happens) {
+        self.happen(kind, &Event::Wrote { number, offset, bytes: bytes.into(), words: false });
+        if happens == Happens::Silently {
+            self.happen(kind, &Event::Synced { number, lost: true });
+        }
+    }
+
+    /// What is mapped of a file.
+    fn memory(&mut self, disk: &FaultyDisk, number: u64) -> Arc<Memory> {
+        let inode = &self.shadow.inodes[&number];
+        let watcher = || Watcher { disk: Arc::downgrade(&disk.0), number };
+        let map = || Memory::watched(inode.mapped(), Box::new(watcher()));
+        Arc::clone(inode.memory.0.get_or_init(map))
+    }
+}
+
+/// Hears of what is stored through a mapping.
+#[derive(Debug)]
+struct Watcher {
+    disk: Weak<Mutex<State>>,
+    number: u64,
+}
+
+impl Watch for Watcher {
+    fn stored(&self, offset: usize, bytes: &[u8]) {
+        let Some(state) = self.disk.upgrade() else { return };
+        let mut state = state.lock();
+        if !state.stopped {
+            // Single words alone are stored by themselves: those of shared arrays.
+            let event =
+                Event::Wrote { number: self.number, offset, bytes: bytes.into(), words: bytes.len() == 8 };
+            state.happen(Kind::Store, &event);
+        }
     }
 }
 
@@ -183,6 +225,10 @@ impl State {
 pub(crate) struct FaultyDisk(Arc<Mutex<State>>);
 
 impl FaultyDisk {
+    fn of(shadow: Shadow) -> Self {
+        Self(Arc::new(Mutex::new(State { shadow, ..State::default() })))
+    }
+
     /// Lets this go wrong, counting operations from now on.
     pub(crate) fn inject(&self, fault: Fault, at: usize) {
         let mut state = self.0.lock();
@@ -195,34 +241,47 @@ impl FaultyDisk {
         self.0.lock().faults.push((fault, at));
     }
 
+    /// Whether nothing goes wrong, but that the machine may stop.
+    pub(crate) fn is_healthy(&self) -> bool {
+        self.0.lock().faults.iter().all(|(fault, _)| *fault == Fault::Crash)
+    }
+
     /// Nothing goes wrong any more; what was lost stays lost.
     pub(crate) fn heal(&self) {
         self.0.lock().faults.clear();
     }
 
+    /// Records what happens from now on.
+    pub(crate) fn record(&self) {
+        let mut state = self.0.lock();
+        state.recording = Some(Recording { base: state.shadow.copied(), events: Vec::new() });
+    }
+
+    /// How many events were recorded.
+    pub(crate) fn recorded(&self) -> usize {
+        self.0.lock().recording.as_ref().map_or(0, Recording::len)
+    }
+
+    /// What was recorded.
+    pub(crate) fn take_recording(&self) -> Option<Recording> {
+        self.0.lock().recording.take()
+    }
+
     /// Flips a bit of every file whose name ends like this: in the cache and on the disk. No store is open.
     pub(crate) fn flip_bit(&self, name_end: &str, offset: usize) {
-        let mut state = self.0.lock();
-        let named = state.names.files.iter().filter(|(path, _)| path.to_string_lossy().ends_with(name_end));
+        let shadow = &mut self.0.lock().shadow;
+        let named = shadow.names.files.iter().filter(|(path, _)| path.to_string_lossy().ends_with(name_end));
         let numbers: Vec<u64> = named.map(|(_, number)| *number).collect();
         for number in numbers {
-            let Some(inode) = state.inodes.get_mut(&number) else { continue };
-            let mut bytes = inode.current();
-            bytes[offset] ^= 1;
-            inode.memory = memory_of(&bytes);
-            inode.durable[offset] ^= 1;
-            inode.clean[offset] ^= 1;
+            if let Some(inode) = shadow.inodes.get_mut(&number) {
+                inode.flip_bit(offset);
+            }
         }
     }
 
     /// The disk lies from now on.
     pub(crate) fn lie(&self, lies: Lies) {
         self.0.lock().lies = lies;
-    }
-
-    /// The kernel writes pages back whenever it likes.
-    pub(crate) fn write_back(&self, seed: u64) {
-        self.0.lock().write_back = Some(Dice(seed));
     }
 
     /// The operations since the last [`Self::inject`].
@@ -244,92 +303,23 @@ impl FaultyDisk {
     ///
     /// The caller holds no page or event of a store on this disk.
     pub(crate) fn evict(&self) {
-        let mut state = self.0.lock();
-        for inode in state.inodes.values_mut() {
-            let current = inode.current();
-            for page in pages(inode.bytes) {
-                if current[page.clone()] == inode.clean[page.clone()] {
-                    inode.memory.forget(page.start, &inode.durable[page.clone()]);
-                    inode.clean[page.clone()].copy_from_slice(&inode.durable[page]);
-                }
-            }
-        }
+        self.0.lock().shadow.inodes.values_mut().for_each(Inode::evict);
     }
 
     /// The disk after a power cut now.
     pub(crate) fn after_power_cut(&self, damage: Damage, seed: u64) -> Self {
-        let state = self.0.lock();
-        let mut dice = Dice(seed);
-        let mut names = state.durable_names.clone();
-        // Half of the time as a journal does it: names happen in order.
-        let in_order = dice.chance(50);
-        let journaled = dice.below(state.pending.len() + 1);
-        for (place, change) in state.pending.iter().enumerate() {
-            let happened = damage.name(&mut dice);
-            if if damage == Damage::Random && in_order { place < journaled } else { happened } {
-                names.apply(change);
-            }
-        }
-        let mut after = State::default();
-        for (path, number) in &names.files {
-            if !names.reachable(path) {
-                continue;
-            }
-            let left = state.inodes[number].damaged(damage, &mut dice);
-            let inode = Inode {
-                memory: memory_of(&left),
-                bytes: left.len(),
-                durable_bytes: left.len(),
-                clean: left.clone(),
-                durable: left,
-            };
-            let number = after.add(inode);
-            after.names.files.insert(path.clone(), number);
-        }
-        after.names.directories =
-            names.directories.iter().filter(|path| names.reachable(path)).cloned().collect();
-        after.durable_names = after.names.clone();
-        Self(Arc::new(Mutex::new(after)))
+        Self::of(self.0.lock().shadow.after_power_cut(damage, seed).0)
     }
 
     /// The disk after the process was killed: the cache is what it was.
     pub(crate) fn after_kill(&self) -> Self {
-        let state = self.0.lock();
-        let inodes = state.inodes.iter().map(|(number, inode)| {
-            let copy = Inode {
-                memory: memory_of(&inode.current()),
-                durable: inode.durable.clone(),
-                clean: inode.clean.clone(),
-                bytes: inode.bytes,
-                durable_bytes: inode.durable_bytes,
-            };
-            (*number, copy)
-        });
-        let after = State {
-            inodes: inodes.collect(),
-            names: state.names.clone(),
-            durable_names: state.durable_names.clone(),
-            pending: state.pending.clone(),
-            ..State::default()
-        };
-        Self(Arc::new(Mutex::new(after)))
-    }
-
-    fn file(&self, path: &Path, number: u64, state: &State) -> Arc<dyn DiskFile> {
-        let inode = &state.inodes[&number];
-        Arc::new(FaultyFile {
-            disk: self.clone(),
-            number,
-            memory: Arc::clone(&inode.memory),
-            path: path.to_owned(),
-            bytes: inode.bytes as u64,
-        })
+        Self::of(self.0.lock().shadow.copied())
     }
 
     fn look(&self, operation: &str, path: &Path) -> Result<parking_lot::MutexGuard<'_, State>> {
         let mut state = self.0.lock();
         match state.begin(Kind::Look) {
-            Verdict::Go => Ok(state),
+            Verdict::Go(_) => Ok(state),
             Verdict::Fail(error, _) => Err(Error::io(operation, path, error)),
         }
     }
@@ -344,7 +334,7 @@ impl FaultyDisk {
     ) -> Result<()> {
         let mut state = self.0.lock();
         match state.begin(kind) {
-            Verdict::Go => action(&mut state, Happens::All),
+            Verdict::Go(happens) => action(&mut state, happens),
             Verdict::Fail(error, happens) => {
                 if happens != Happens::Nothing {
                     let _ = action(&mut state, happens);
@@ -357,14 +347,14 @@ impl FaultyDisk {
 
 impl Disk for FaultyDisk {
     fn create_dir(&self, path: &Path) -> Result<()> {
-        self.change(Kind::CreateDir, "create the directory", path, |state, _| {
+        self.change(Kind::CreateDir, "create the directory", path, |state, happens| {
             let mut missing: Vec<&Path> = path
                 .ancestors()
-                .filter(|dir| !dir.as_os_str().is_empty() && !state.names.directories.contains(*dir))
+                .filter(|dir| !dir.as_os_str().is_empty() && !state.shadow.names.directories.contains(*dir))
                 .collect();
             missing.reverse();
             for dir in missing {
-                state.change(NameChange::Directory(dir.to_owned()));
+                state.name(Kind::CreateDir, NameChange::Directory(dir.to_owned()), happens);
             }
             Ok(())
         })
@@ -372,10 +362,11 @@ impl Disk for FaultyDisk {
 
     fn list(&self, path: &Path) -> Result<Vec<String>> {
         let state = self.look("list the directory", path)?;
-        if !state.names.directories.contains(path) {
+        let names = &state.shadow.names;
+        if !names.directories.contains(path) {
             return Err(Error::at(ErrorKind::NotAStore, path, "there is no such directory"));
         }
-        let all = state.names.files.keys().chain(&state.names.directories);
+        let all = names.files.keys().chain(&names.directories);
         let names: BTreeSet<String> = all
             .filter(|name| name.parent() == Some(path))
             .filter_map(|name| Some(name.file_name()?.to_string_lossy().into_owned()))
@@ -385,12 +376,13 @@ impl Disk for FaultyDisk {
 
     fn exists(&self, path: &Path) -> Result<bool> {
         let state = self.look("look for", path)?;
-        Ok(state.names.files.contains_key(path) || state.names.directories.contains(path))
+        let names = &state.shadow.names;
+        Ok(names.files.contains_key(path) || names.directories.contains(path))
     }
 
     fn read(&self, path: &Path, bytes_max: u64) -> Result<Vec<u8>> {
         let state = self.look("read", path)?;
-        let bytes = state.inodes[&state.inode("open", path)?].current();
+        let bytes = state.shadow.inodes[&state.inode("open", path)?].bytes();
         if bytes.len() as u64 > bytes_max {
             return Err(Error::corruption(path, bytes_max, "the file is longer than it can be"));
         }
@@ -398,40 +390,36 @@ impl Disk for FaultyDisk {
     }
 
     fn write_synced(&self, path: &Path, bytes: &[u8], _mode: Mode) -> Result<()> {
-        self.change(Kind::WriteSynced, "write", path, |state, happens| {
-            let length = if happens == Happens::Half { bytes.len() / 2 } else { bytes.len() };
-            let mut inode = Inode::new(length);
-            inode.memory = memory_of(&bytes[..length]);
-            if happens == Happens::All {
-                inode.sync(false);
+        let kind = Kind::WriteSynced;
+        self.change(kind, "write", path, |state, happens| {
+            let number = state.write_file(kind, path, bytes, happens);
+            if happens == Happens::All && !state.lies.sync_data {
+                state.happen(kind, &Event::Synced { number, lost: false });
             }
-            state.make_file(path, inode);
             Ok(())
         })
     }
 
     fn write_unsynced(&self, path: &Path, bytes: &[u8]) -> Result<()> {
-        self.change(Kind::WriteUnsynced, "write", path, |state, happens| {
-            let length = if happens == Happens::Half { bytes.len() / 2 } else { bytes.len() };
-            let mut inode = Inode::new(length);
-            inode.memory = memory_of(&bytes[..length]);
-            state.make_file(path, inode);
+        let kind = Kind::WriteUnsynced;
+        self.change(kind, "write", path, |state, happens| {
+            state.write_file(kind, path, bytes, happens);
             Ok(())
         })
     }
 
     fn rename(&self, from: &Path, to: &Path) -> Result<()> {
-        self.change(Kind::Rename, "rename", to, |state, _| {
+        self.change(Kind::Rename, "rename", to, |state, happens| {
             let number = state.inode("rename", from)?;
-            state.change(NameChange::Rename(from.to_owned(), to.to_owned(), number));
+            state.name(Kind::Rename, NameChange::Rename(from.to_owned(), to.to_owned(), number), happens);
             Ok(())
         })
     }
 
     fn remove(&self, path: &Path) -> Result<()> {
-        self.change(Kind::Remove, "remove", path, |state, _| {
-            if state.names.files.contains_key(path) {
-                state.change(NameChange::Gone(path.to_owned()));
+        self.change(Kind::Remove, "remove", path, |state, happens| {
+            if state.shadow.names.files.contains_key(path) {
+                state.name(Kind::Remove, NameChange::Gone(path.to_owned()), happens);
             }
             Ok(())
         })
@@ -439,8 +427,9 @@ impl Disk for FaultyDisk {
 
     fn sync_dir(&self, path: &Path) -> Result<()> {
         self.change(Kind::SyncDir, "sync the directory", path, |state, happens| {
-            if happens == Happens::All && !state.lies.sync_dir {
-                state.sync_dir(path);
+            let lost = happens == Happens::Silently;
+            if (happens == Happens::All || lost) && !state.lies.sync_dir {
+                state.happen(Kind::SyncDir, &Event::DirectorySynced { path: path.to_owned(), lost });
             }
             Ok(())
         })
@@ -448,20 +437,19 @@ impl Disk for FaultyDisk {
 
     fn allocate(&self, path: &Path, bytes: u64) -> Result<Arc<dyn DiskFile>> {
         let mut made = None;
-        self.change(Kind::Allocate, "allocate", path, |state, _| {
-            let number = state.make_file(path, Inode::new(usize::try_from(bytes).unwrap()));
-            made = Some(self.file(path, number, state));
+        self.change(Kind::Allocate, "allocate", path, |state, happens| {
+            made = Some(state.make_file(Kind::Allocate, path, usize::try_from(bytes).unwrap(), happens));
             Ok(())
         })?;
-        Ok(made.unwrap())
+        let number = made.unwrap();
+        Ok(Arc::new(FaultyFile { disk: self.clone(), number, path: path.to_owned(), bytes }))
     }
 
     fn shorten(&self, path: &Path, bytes: u64) -> Result<()> {
         self.change(Kind::Write, "shorten", path, |state, _| {
             let number = state.inode("shorten", path)?;
-            if let Some(inode) = state.inodes.get_mut(&number) {
-                inode.shorten(usize::try_from(bytes).unwrap());
-            }
+            let bytes = usize::try_from(bytes).unwrap();
+            state.happen(Kind::Write, &Event::Shortened { number, bytes });
             Ok(())
         })
     }
@@ -469,7 +457,8 @@ impl Disk for FaultyDisk {
     fn open(&self, path: &Path, _access: Access) -> Result<Arc<dyn DiskFile>> {
         let state = self.look("open", path)?;
         let number = state.inode("open", path)?;
-        Ok(self.file(path, number, &state))
+        let bytes = state.shadow.inodes[&number].bytes as u64;
+        Ok(Arc::new(FaultyFile { disk: self.clone(), number, path: path.to_owned(), bytes }))
     }
 
     fn lock(&self, path: &Path) -> Result<Box<dyn LockGuard>> {
@@ -478,8 +467,8 @@ impl Disk for FaultyDisk {
             return Err(Error::at(ErrorKind::Locked, path, "the store is open for writing by this process"));
         }
         state.locked = true;
-        if !state.names.files.contains_key(path) {
-            state.make_file(path, Inode::new(0));
+        if !state.shadow.names.files.contains_key(path) {
+            state.make_file(Kind::Allocate, path, 0, Happens::All);
         }
         Ok(Box::new(FaultyLock(self.clone())))
     }
@@ -495,13 +484,18 @@ impl Disk for FaultyDisk {
 
     fn shared_words(&self, path: &Path, words: usize, access: Access) -> Result<SharedWords> {
         let mut made = None;
-        self.change(Kind::SharedWords, "open", path, |state, _| {
-            let found = state.names.files.get(path).copied();
-            let number = match found.filter(|number| state.inodes[number].bytes == words * 8) {
+        if access == Access::Read {
+            let mut state = self.look("open", path)?;
+            let number = state.inode("open", path)?;
+            return Ok(SharedWords::new(state.memory(self, number), access));
+        }
+        self.change(Kind::SharedWords, "open", path, |state, happens| {
+            let found = state.shadow.names.files.get(path).copied();
+            let number = match found.filter(|number| state.shadow.inodes[number].bytes == words * 8) {
                 Some(number) => number,
-                None => state.make_file(path, Inode::new(words * 8)),
+                None => state.make_file(Kind::SharedWords, path, words * 8, happens),
             };
-            made = Some(SharedWords::new(Arc::clone(&state.inodes[&number].memory), access));
+            made = Some(SharedWords::new(state.memory(self, number), access));
             Ok(())
         })?;
         Ok(made.unwrap())
@@ -513,8 +507,8 @@ impl Disk for FaultyDisk {
 
     fn used_bytes(&self, path: &Path) -> Result<u64> {
         let state = self.look("examine", path)?;
-        let files = state.names.files.iter().filter(|(name, _)| name.starts_with(path));
-        Ok(files.map(|(_, number)| state.inodes[number].bytes as u64).sum())
+        let files = state.shadow.names.files.iter().filter(|(name, _)| name.starts_with(path));
+        Ok(files.map(|(_, number)| state.shadow.inodes[number].bytes as u64).sum())
     }
 }
 
@@ -533,7 +527,6 @@ impl Drop for FaultyLock {
 struct FaultyFile {
     disk: FaultyDisk,
     number: u64,
-    memory: Arc<Memory>,
     path: PathBuf,
     bytes: u64,
 }
@@ -548,57 +541,55 @@ impl DiskFile for FaultyFile {
     }
 
     fn read_exact_at(&self, offset: u64, buffer: &mut [u8]) -> Result<()> {
-        let _state = self.disk.look("read", &self.path)?;
-        let inside = offset.checked_add(buffer.len() as u64).is_some_and(|end| end <= self.bytes);
-        if inside && self.memory.copy_out(usize::try_from(offset).unwrap(), buffer) {
+        let state = self.disk.look("read", &self.path)?;
+        let inode = &state.shadow.inodes[&self.number];
+        let offset = usize::try_from(offset).unwrap();
+        let inside = offset.checked_add(buffer.len()).is_some_and(|end| end <= inode.bytes);
+        if inside {
+            inode.read_at(offset, buffer);
             return Ok(());
         }
-        Err(Error::corruption(&self.path, offset, "the file ends too early"))
+        Err(Error::corruption(&self.path, offset as u64, "the file ends too early"))
     }
 
     fn write_all_at(&self, offset: u64, bytes: &[u8]) -> Result<()> {
         self.disk.change(Kind::Write, "write", &self.path, |state, happens| {
             let length = if happens == Happens::Half { bytes.len() / 2 } else { bytes.len() };
             let offset = usize::try_from(offset).unwrap();
-            if self.memory.copy_in(offset, &bytes[..length]) {
-                state.inodes.get_mut(&self.number).unwrap().mark_dirty(offset..offset + length);
+            let inode = &state.shadow.inodes[&self.number];
+            let inside = offset.checked_add(length).is_some_and(|end| end <= inode.bytes);
+            let memory = inode.memory.0.get();
+            if inside && memory.is_none_or(|memory| memory.copy_in(offset, &bytes[..length])) {
+                state.write(Kind::Write, self.number, offset, &bytes[..length], happens);
                 return Ok(());
             }
-            Err(Error::io(
-                "write beyond the end of",
-                &self.path,
-                io::Error::from(io::ErrorKind::InvalidInput),
-            ))
+            let error = io::Error::from(io::ErrorKind::InvalidInput);
+            Err(Error::io("write beyond the end of", &self.path, error))
         })
     }
 
     fn sync_data(&self) -> Result<()> {
         let mut state = self.disk.0.lock();
         let (outcome, happens) = match state.begin(Kind::SyncData) {
-            Verdict::Go => (Ok(()), Happens::All),
+            Verdict::Go(happens) => (Ok(()), happens),
             Verdict::Fail(error, happens) => (Err(Error::io("sync", &self.path, error)), happens),
         };
-        let lies = state.lies.sync_data;
-        let stopped = state.stopped;
-        if let Some(inode) = state.inodes.get_mut(&self.number).filter(|_| !stopped && !lies) {
+        if !state.stopped && !state.lies.sync_data {
             // A sync that fails marks the pages clean nevertheless.
-            inode.sync(happens != Happens::All);
+            let lost = happens != Happens::All;
+            state.happen(Kind::SyncData, &Event::Synced { number: self.number, lost });
         }
         outcome
     }
 
     fn map(&self, start: u64, published: u64, _access: Access) -> Result<Arc<SegmentMap>> {
-        let _state = self.disk.look("map", &self.path)?;
-        Ok(SegmentMap::new(
-            &self.memory,
-            usize::try_from(start).unwrap(),
-            usize::try_from(published).unwrap(),
-        ))
+        let memory = self.disk.look("map", &self.path)?.memory(&self.disk, self.number);
+        Ok(SegmentMap::new(&memory, usize::try_from(start).unwrap(), usize::try_from(published).unwrap()))
     }
 
     fn map_words(&self, access: Access) -> Result<SharedWords> {
-        let _state = self.disk.look("map", &self.path)?;
-        Ok(SharedWords::new(Arc::clone(&self.memory), access))
+        let memory = self.disk.look("map", &self.path)?.memory(&self.disk, self.number);
+        Ok(SharedWords::new(memory, access))
     }
 
     fn set_read_only(&self) -> Result<()> {

@@ -57,6 +57,10 @@ pub(crate) fn write(
     let file_bytes = writer.finish(plan, dictionary.as_deref())?;
     drop(file);
     disk.shorten(temporary, file_bytes)?;
+    #[cfg(test)]
+    if has(Bug::PackNotSynced) {
+        return verify(&Pack::open(&**disk, temporary)?, merge, wait);
+    }
     disk.open(temporary, Access::Write)?.sync_data()?;
     #[cfg(test)]
     if has(Bug::PackUnverified) {

@@ -12,6 +12,8 @@ use crate::error::Result;
 use crate::format::located;
 use crate::format::manifest::{ClosedEntry, SegmentEntry, ShardManifest};
 use crate::format::record::{self, Envelope};
+#[cfg(test)]
+use crate::format::seeded::{Bug, has};
 use crate::format::segment::{Header, RECORDS_START};
 use crate::io::{Access, DiskFile, temporary_name};
 use crate::segment::create::{log_path, new_salt};
@@ -85,7 +87,11 @@ impl Opening<'_> {
             manifest.next_segment += 1;
             moved.push(copied.found(scan.base + from));
         }
-        self.context.disk.sync_dir(self.dir)?;
+        #[cfg(test)]
+        let named = if has(Bug::RescueNameNotSynced) { Ok(()) } else { self.context.disk.sync_dir(self.dir) };
+        #[cfg(not(test))]
+        let named = self.context.disk.sync_dir(self.dir);
+        named?;
         let gone: Vec<u64> = found.drain(place + 1..).map(|segment| segment.entry.id).collect();
         manifest.segments.retain(|entry| !gone.contains(&entry.id));
         manifest.closed.retain(|closed| !gone.contains(&closed.segment));
@@ -149,7 +155,11 @@ fn copy_records(
         }
     }
     file.write_all_at(written, &piece)?;
-    file.sync_data()?;
+    #[cfg(test)]
+    let synced = if has(Bug::RescueNotSynced) { Ok(()) } else { file.sync_data() };
+    #[cfg(not(test))]
+    let synced = file.sync_data();
+    synced?;
     Ok(Copied { file, header, offsets, end_offset: written + piece.len() as u64 })
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 
-use super::power::{crash_at, images_max, places, run};
+use super::power::{IMAGES, crash_at, places, run};
 use super::rig::{LATER, Rig, Step};
 use crate::event::{Details, Message, NewEvent, UserId};
 use crate::format::seeded::{Bug, seed};
@@ -79,7 +79,7 @@ fn power_cuts(seed: u64, count: usize) {
     let places = places(&mut Rig::new(LATER), &steps);
     let mut dice = Dice(seed);
     for image in 0..count {
-        let place = places[if count > 1000 { image % places.len() } else { dice.below(places.len()) }];
+        let place = places[dice.below(places.len())];
         let damage = [Damage::Nothing, Damage::Everything, Damage::Random, Damage::Random][image % 4];
         let seed = dice.next();
         eprintln!("place {place}, {damage:?}, seed {seed}");
@@ -89,14 +89,14 @@ fn power_cuts(seed: u64, count: usize) {
 
 #[test]
 fn a_power_cut_at_any_operation_leaves_user_sequences_dense() {
-    power_cuts(11, images_max() / 2);
+    power_cuts(11, IMAGES / 2);
 }
 
 #[test]
 fn a_kill_at_any_operation_leaves_user_sequences_dense() {
     let steps = workload();
     let places = places(&mut Rig::new(LATER), &steps);
-    let stride = if images_max() > 1000 { 1 } else { 17 };
+    let stride = 17;
     for place in places.iter().step_by(stride) {
         let mut rig = Rig::new(LATER);
         rig.disk.inject(crate::io::faulty::Fault::Crash, *place);

@@ -1,7 +1,8 @@
 //! Crash tests: a workload on the disk that fails on purpose, stopped at each of its operations, and everything that a
 //! power cut or a kill may leave behind opened again and compared with a plain list.
 //!
-//! An ordinary run tries a bounded sample; `USERTRAIL_CRASH_IMAGES=100000` tries that many.
+//! `simulator` tries tens of thousands of images of recorded runs in an ordinary run, and as many as there is time for in
+//! its long form (`.ci/long simulator`); the other tests look at one thing each.
 
 mod checkpoints;
 mod controls;
@@ -11,3 +12,5 @@ mod heads;
 mod packing;
 mod power;
 mod rig;
+mod simulator;
+mod verify;

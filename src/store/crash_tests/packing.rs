@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::controls::is_noticed;
-use super::power::{crash_at, images_max, kill_at, places, run};
+use super::power::{IMAGES, crash_at, kill_at, places, run};
 use super::rig::{LATER, Rig, Step};
 use crate::error::ErrorKind;
 use crate::format::seeded::{Bug, seed};
@@ -63,8 +63,8 @@ fn a_power_cut_at_any_operation_of_packing_loses_nothing() {
     let steps = workload();
     let places = places(&mut Rig::new(LATER), &steps);
     let mut dice = Dice(21);
-    for image in 0..images_max() / 2 {
-        let place = places[if images_max() > 1000 { image % places.len() } else { dice.below(places.len()) }];
+    for image in 0..IMAGES / 2 {
+        let place = places[dice.below(places.len())];
         let damage = [Damage::Nothing, Damage::Everything, Damage::Random, Damage::Random][image % 4];
         let seed = dice.next();
         eprintln!("place {place}, {damage:?}, seed {seed}");
@@ -77,7 +77,7 @@ fn a_kill_at_any_operation_of_packing_loses_nothing() {
     let steps = workload();
     let places = places(&mut Rig::new(LATER), &steps);
     let mut dice = Dice(22);
-    let stride = if images_max() > 1000 { 1 } else { 41 };
+    let stride = 41;
     places.iter().step_by(stride).for_each(|place| kill_at(&steps, WorkersKind::Caller, *place, &mut dice));
 }
 
@@ -106,9 +106,8 @@ fn a_power_cut_while_all_background_work_goes_on_loses_nothing() {
     let mut dice = Dice(24);
     for durability in [LATER, Durability::Durable] {
         let places = places(&mut restless(durability), &steps);
-        for image in 0..images_max() / 4 {
-            let place =
-                places[if images_max() > 1000 { image * 7 % places.len() } else { dice.below(places.len()) }];
+        for image in 0..IMAGES / 4 {
+            let place = places[dice.below(places.len())];
             let damage = [Damage::Nothing, Damage::Everything, Damage::Random, Damage::Random][image % 4];
             let seed = dice.next();
             eprintln!("{durability:?}: place {place}, {damage:?}, seed {seed}");
@@ -178,7 +177,7 @@ fn an_error_at_any_operation_of_packing_is_told_and_changes_nothing() {
     for step in [Step::Pack, Step::Unpack] {
         let (_, places) = about_to(step);
         for fault in [Fault::ErrorOnce, Fault::ShortWrite, Fault::Phantom, Fault::NoSpace] {
-            for place in places.iter().skip(dice.below(5)).step_by(if images_max() > 1000 { 1 } else { 5 }) {
+            for place in places.iter().skip(dice.below(5)).step_by(5) {
                 eprintln!("{step:?}: {fault:?} at {place}");
                 let (mut rig, _) = about_to(step);
                 let before = files(&rig);

@@ -1,6 +1,6 @@
 //! A store on a disk that fails on purpose, and beside it a plain list of what it must hold.
 //!
-//! Everything that a crash may and may not take is said in [`Rig::verify`].
+//! Everything that a crash may and may not take is said in [`Rig::verify`], in the file `verify.rs`.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -44,6 +44,12 @@ pub(super) enum Step {
     Pack,
     /// Makes segments again of everything that is packed.
     Unpack,
+    /// Seals, merges and packs what is due.
+    Maintain,
+    /// Opens the store for reading beside the writer, and compares.
+    Read,
+    /// The wall clock goes back.
+    ClockBack,
     /// Closes the store and opens it again.
     Reopen,
     /// Drops the store without closing it, the page cache stays, and opens it again.
@@ -53,25 +59,35 @@ pub(super) enum Step {
 /// An event that was handed in and not refused.
 #[derive(Clone, Debug)]
 pub(super) struct Entry {
-    marker: String,
-    user: Option<u8>,
+    pub(super) marker: String,
+    pub(super) user: Option<u8>,
     /// Its atomic group: the first one's place in the list, and how many there are.
-    group: (usize, usize),
-    leaf: Vec<u8>,
-    id: EventId,
-    epoch: u32,
+    pub(super) group: (usize, usize),
+    pub(super) leaf: Vec<u8>,
+    pub(super) id: EventId,
+    pub(super) epoch: u32,
 }
 
 /// A cursor that somebody kept.
 #[derive(Clone, Debug)]
-struct Held {
-    user: u8,
-    order: Order,
-    cursor: String,
+pub(super) struct Held {
+    pub(super) user: u8,
+    pub(super) order: Order,
+    pub(super) cursor: String,
     /// The place in the list of the last event on its page.
-    at: usize,
+    pub(super) at: usize,
     /// That event was lost, and so was everything from here on.
-    lost_from: Option<usize>,
+    pub(super) lost_from: Option<usize>,
+}
+
+/// What was known at a moment of a recorded run.
+#[derive(Clone, Copy, Debug)]
+struct Moment {
+    /// So many events of the disk had happened.
+    at: usize,
+    returned: usize,
+    durable: usize,
+    held: usize,
 }
 
 /// A store with one shard, its disk, and what it must hold.
@@ -82,23 +98,26 @@ pub(super) struct Rig {
     pub(super) store: Option<Store>,
     clock: Arc<ManualClock>,
     workers: WorkersKind,
-    pub(super) log: Vec<Entry>,
+    pub(super) log: Vec<Arc<Entry>>,
+    /// How many of them the store has taken, as its caller knows: these survive a kill.
+    pub(super) returned: usize,
     /// How many of them are known to survive a power cut.
     pub(super) durable: usize,
     next: usize,
-    held: Vec<Held>,
+    pub(super) held: Vec<Held>,
     /// Which event was at (epoch, sequence), ever.
-    places: BTreeMap<(u32, u64), String>,
-    lost_ids: Vec<EventId>,
+    places: BTreeMap<(u32, u64), Arc<Entry>>,
+    pub(super) lost_ids: Vec<EventId>,
+    moments: Vec<Moment>,
 }
 
 pub(super) const USERS: u8 = 3;
 
-fn user_id(user: u8) -> UserId<'static> {
+pub(super) fn user_id(user: u8) -> UserId<'static> {
     UserId::new(format!("user {user}")).unwrap()
 }
 
-fn leaf_marker(leaf: &[u8]) -> String {
+pub(super) fn leaf_marker(leaf: &[u8]) -> String {
     EventView::parse(leaf).unwrap().request_id().unwrap().unwrap().to_owned()
 }
 
@@ -137,11 +156,13 @@ impl Rig {
             clock,
             workers: WorkersKind::Caller,
             log: Vec::new(),
+            returned: 0,
             durable: 0,
             next: 0,
             held: Vec::new(),
             places: BTreeMap::new(),
             lost_ids: Vec::new(),
+            moments: Vec::new(),
         }
     }
 
@@ -166,12 +187,55 @@ impl Rig {
             clock: Arc::clone(&self.clock),
             workers: self.workers,
             log: self.log.clone(),
+            returned: self.returned,
             durable: self.durable,
             next: self.next,
             held: self.held.clone(),
             places: self.places.clone(),
             lost_ids: self.lost_ids.clone(),
+            moments: Vec::new(),
         }
+    }
+
+    /// The same store on what a crash left of the disk, when so many events of this rig's recorded run had happened. What a
+    /// step under way then stores may be there; it was not told to anybody.
+    pub(super) fn at(&self, disk: FaultyDisk, happened: usize) -> Self {
+        let next = self.moments.partition_point(|moment| moment.at <= happened);
+        let none = Moment { at: 0, returned: 0, durable: 0, held: 0 };
+        let known = next.checked_sub(1).map_or(none, |last| self.moments[last]);
+        let handed = self.moments.get(next).map_or(known.returned, |moment| moment.returned);
+        let log = self.log[..handed].to_vec();
+        Self {
+            disk,
+            options: self.options.clone(),
+            store: None,
+            clock: Arc::clone(&self.clock),
+            workers: self.workers,
+            places: (0..).zip(&log).map(|(place, entry)| ((entry.epoch, place), Arc::clone(entry))).collect(),
+            log,
+            returned: known.returned,
+            durable: known.durable,
+            next: self.next,
+            held: self.held[..known.held].to_vec(),
+            lost_ids: Vec::new(),
+            moments: Vec::new(),
+        }
+    }
+
+    /// How many events had happened when the store was opened for the first time.
+    pub(super) fn made_at(&self) -> usize {
+        self.moments.first().map_or(0, |moment| moment.at)
+    }
+
+    /// Whether the store had been opened when so many events had happened.
+    pub(super) fn was_open_at(&self, happened: usize) -> bool {
+        self.moments.first().is_some_and(|moment| moment.at <= happened)
+    }
+
+    /// What is known now holds for what happens from now on.
+    fn note_moment(&mut self) {
+        let (returned, durable, held) = (self.returned, self.durable, self.held.len());
+        self.moments.push(Moment { at: self.disk.recorded(), returned, durable, held });
     }
 
     pub(super) fn dir() -> PathBuf {
@@ -187,7 +251,18 @@ impl Rig {
             workers: self.workers,
         };
         self.store = Some(open::open(&self.options, &host, Self::dir())?);
+        self.note_moment();
         Ok(())
+    }
+
+    /// Opens the store for reading, beside this one if it is open.
+    pub(super) fn reader(&self) -> Result<Store, Error> {
+        let host = Host {
+            disk: Arc::new(self.disk.clone()),
+            clock: Arc::clone(&self.clock) as Arc<_>,
+            workers: WorkersKind::Nobody,
+        };
+        open::open(&self.options.clone().read_only(true), &host, Self::dir())
     }
 
     pub(super) fn store(&self) -> &Store {
@@ -230,20 +305,24 @@ impl Rig {
             let sequence = receipt.sequence.get();
             let epoch = receipt.epoch.get();
             assert_eq!(sequence, (first + place) as u64, "the shard's sequence is dense");
-            let other = self.places.insert((epoch, sequence), marker.clone());
-            assert_eq!(other, None, "{marker} has the receipt of another event");
             assert!(!self.lost_ids.contains(&receipt.id), "an id was given out twice");
             let leaf = view.leaf(sequence).unwrap().to_vec();
             assert_eq!(leaf_marker(&leaf), marker);
             let group = if grouped { (first, count) } else { (first + place, 1) };
-            self.log.push(Entry { marker, user, group, leaf, id: receipt.id, epoch });
+            let entry = Arc::new(Entry { marker, user, group, leaf, id: receipt.id, epoch });
+            let other = self.places.insert((epoch, sequence), Arc::clone(&entry));
+            assert!(other.is_none(), "{entry:?} has the receipt of another event");
+            self.log.push(entry);
         }
+        self.returned = self.log.len();
     }
 
     /// Does a step, and what the background does from time to time. Says what went wrong; what was refused is not in the
     /// list.
     pub(super) fn step(&mut self, step: Step) -> Result<(), Error> {
-        self.act(step)?;
+        let acted = self.act(step);
+        self.note_moment();
+        acted?;
         let shard = &self.store().0.core.shards[0];
         if shard.wants_checkpoint() {
             // Nothing hangs on it: a failure is nobody's.
@@ -269,8 +348,17 @@ impl Rig {
             }
             Step::Pack => self.store().pack().map(drop),
             Step::Unpack => self.store().unpack().map(drop),
+            Step::Maintain => self.store().maintain(),
             Step::Page => {
                 self.hold_cursors();
+                Ok(())
+            }
+            Step::Read => {
+                self.verify_reader(&self.reader()?);
+                Ok(())
+            }
+            Step::ClockBack => {
+                self.clock.wall_micros.fetch_sub(61_234_567, Ordering::Relaxed);
                 Ok(())
             }
             Step::Reopen => {
@@ -369,9 +457,11 @@ impl Rig {
             let id = EventView::parse(&leaf).unwrap().id();
             assert_eq!(leaf_marker(&leaf), marker);
             let epoch = view.epoch();
-            self.places.insert((epoch, (first + place) as u64), marker.clone());
-            self.log.push(Entry { marker, user, group: (first, count), leaf, id, epoch });
+            let entry = Arc::new(Entry { marker, user, group: (first, count), leaf, id, epoch });
+            self.places.insert((epoch, (first + place) as u64), Arc::clone(&entry));
+            self.log.push(entry);
         }
+        self.returned = self.log.len();
     }
 
     fn hold_cursors(&mut self) {
@@ -384,104 +474,6 @@ impl Rig {
                 self.held.push(Held { user, order, cursor, at, lost_from: None });
             }
         }
-    }
-
-    /// What must be visible while the store is open, whatever has failed: everything that was taken.
-    pub(super) fn verify_open(&self) {
-        let view = self.store().0.core.shards[0].view();
-        assert_eq!(view.end(), self.log.len() as u64, "everything that was taken is visible, nothing else");
-        for (sequence, entry) in (0..).zip(&self.log) {
-            assert_eq!(*view.leaf(sequence).unwrap(), *entry.leaf, "{} is byte-identical", entry.marker);
-        }
-        for user in 0..USERS {
-            self.verify_user(user);
-        }
-        for held in &self.held {
-            self.verify_cursor(held);
-        }
-        for (place, entry) in self.log.iter().enumerate() {
-            let found = self.store().event(entry.id).unwrap();
-            let marker = found.as_ref().and_then(|event| event.request_id());
-            assert_eq!(marker, (place < self.visible()).then_some(entry.marker.as_str()));
-        }
-        for id in &self.lost_ids {
-            assert!(self.store().event(*id).unwrap().is_none(), "a lost event's id leads to another");
-        }
-    }
-
-    fn verify_user(&self, user: u8) {
-        let expected: Vec<&str> = self.of_user(user, |_| true);
-        let page = self.store().user_log(&user_id(user)).order(Order::Oldest).limit(500).page().unwrap();
-        let events = page.to_events().unwrap();
-        let found: Vec<&str> = events.iter().filter_map(|event| event.request_id()).collect();
-        assert_eq!(found, expected, "the log of user {user}");
-        for (place, event) in (0..).zip(&events) {
-            assert_eq!(event.user_sequence(), Some(place), "user sequences are dense");
-        }
-        assert_eq!(self.store().user_count(&user_id(user)).unwrap(), expected.len() as u64);
-    }
-
-    /// How much of the list queries may show: in a durable store what is durable alone.
-    fn visible(&self) -> usize {
-        let core = &self.store().0.core;
-        let durable = usize::try_from(core.shards[0].durable()).unwrap();
-        if core.durability.waits() { durable } else { self.log.len() }
-    }
-
-    fn of_user(&self, user: u8, chosen: impl Fn(usize) -> bool) -> Vec<&str> {
-        let entries = self.log.iter().enumerate().take(self.visible());
-        entries
-            .filter(|(place, entry)| entry.user == Some(user) && chosen(*place))
-            .map(|(_, entry)| entry.marker.as_str())
-            .collect()
-    }
-
-    /// A cursor neither repeats nor skips what survived.
-    fn verify_cursor(&self, held: &Held) {
-        let mut expected = self.of_user(held.user, |place| match (held.order, held.lost_from) {
-            (Order::Newest, None) => place < held.at,
-            (Order::Newest, Some(lost_from)) => place < lost_from,
-            (Order::Oldest, None) => place > held.at,
-            (Order::Oldest, Some(lost_from)) => place >= lost_from,
-        });
-        if held.order == Order::Newest {
-            expected.reverse();
-        }
-        let query = self.store().user_log(&user_id(held.user)).order(held.order).limit(500);
-        let events = query.cursor(&held.cursor).page().unwrap().to_events().unwrap();
-        let found: Vec<&str> = events.iter().filter_map(|event| event.request_id()).collect();
-        assert_eq!(found, expected, "behind {held:?}");
-    }
-
-    /// After a crash: the store, opened again, holds what it must, and the list is what the store holds.
-    ///
-    /// `all` if nothing may be lost: the process was killed, the machine goes on.
-    pub(super) fn verify(&mut self, all: bool) {
-        let view = self.store().0.core.shards[0].view();
-        let survived = usize::try_from(view.end()).unwrap();
-        assert!(survived <= self.log.len(), "{survived} events, of {} that were handed in", self.log.len());
-        assert!(survived >= self.durable, "{survived} events, though {} were durable", self.durable);
-        assert!(!all || survived == self.log.len(), "{survived} of {} survived a kill", self.log.len());
-        let lost = self.log.split_off(survived);
-        if let Some(newest) = lost.iter().map(|entry| entry.epoch).max() {
-            assert!(view.epoch() > newest, "events of epoch {newest} were lost, now it is {}", view.epoch());
-        }
-        for entry in &self.log {
-            let (first, count) = entry.group;
-            assert!(first + count <= survived, "the group of {} was torn", entry.marker);
-        }
-        self.lost_ids.extend(lost.iter().map(|entry| entry.id));
-        for held in &mut self.held {
-            let bound = held.lost_from.map_or(survived, |from| from.min(survived));
-            if held.lost_from.is_some() || held.at >= survived {
-                held.lost_from = Some(bound);
-            }
-        }
-        // What opening found is durable from now on.
-        self.durable = survived;
-        drop(view);
-        self.verify_open();
-        self.store().check().unwrap();
     }
 }
 
