@@ -2,8 +2,9 @@
 //! for tests that are to be repeated. Exists in tests only.
 
 use std::cell::Cell;
+use std::sync::OnceLock;
 
-/// A bug that a test can switch on in its own thread.
+/// A bug that a test can switch on in its own thread, or in a process that exists for it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Bug {
     /// A record's checksum is not compared.
@@ -101,12 +102,20 @@ pub(crate) fn random() -> Option<u64> {
     Some(next ^ next >> 29)
 }
 
-/// Whether this thread has the bug.
+static SEEDED_IN_PROCESS: OnceLock<Bug> = OnceLock::new();
+
+/// Whether this thread has the bug, or all of the process.
 pub(crate) fn has(bug: Bug) -> bool {
-    SEEDED.get() == Some(bug)
+    SEEDED.get() == Some(bug) || SEEDED_IN_PROCESS.get() == Some(&bug)
 }
 
 /// Switches a bug on in this thread, or all of them off.
 pub(crate) fn seed(bug: Option<Bug>) {
     SEEDED.set(bug);
+}
+
+/// Switches a bug on in all threads of this process, for good: for a process that exists for that.
+#[cfg(target_os = "linux")]
+pub(crate) fn seed_process(bug: Bug) {
+    SEEDED_IN_PROCESS.get_or_init(|| bug);
 }

@@ -46,6 +46,18 @@ impl MemoryDisk {
     }
 }
 
+#[cfg(test)]
+impl MemoryDisk {
+    /// Puts a file there: zeros, but for these pieces.
+    pub(crate) fn put<'p>(&self, path: &Path, bytes: u64, pieces: impl Iterator<Item = (usize, &'p [u8])>) {
+        let memory = anonymous(bytes, path).unwrap();
+        for (offset, piece) in pieces {
+            assert!(memory.copy_in(offset, piece));
+        }
+        self.insert(path, memory, bytes);
+    }
+}
+
 impl Disk for MemoryDisk {
     fn create_dir(&self, _path: &Path) -> Result<()> {
         Ok(())

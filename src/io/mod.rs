@@ -8,6 +8,8 @@ pub(crate) mod clock;
 pub(crate) mod faults;
 #[cfg(test)]
 pub(crate) mod faulty;
+#[cfg(test)]
+pub(crate) mod lies;
 pub(crate) mod memory;
 pub(crate) mod mmap;
 pub(crate) mod real;

@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 use memmap2::{MmapOptions, MmapRaw};
 use rustix::fs::{FallocateFlags, SeekFrom};
 
+#[cfg(test)]
+use super::lies::{Lie, tells};
 use super::mmap::{Memory, SegmentMap, SharedWords};
 use super::{Access, Disk, DiskFile, LockGuard, Mode};
 use crate::error::{Error, ErrorKind, Result};
@@ -66,6 +68,10 @@ impl Disk for RealDisk {
             options.mode(0o600);
         }
         let mut file = options.open(path).map_err(|source| Error::io("create", path, source))?;
+        #[cfg(test)]
+        if tells(Lie::ReplacementNotSynced) {
+            return file.write_all(bytes).map_err(|source| Error::io("write", path, source));
+        }
         let written = file.write_all(bytes).and_then(|()| file.sync_all());
         written.map_err(|source| {
             // Give the space back: what failed to be written is of no use to anybody.
@@ -93,6 +99,10 @@ impl Disk for RealDisk {
     }
 
     fn sync_dir(&self, path: &Path) -> Result<()> {
+        #[cfg(test)]
+        if tells(Lie::DirectoryNotSynced) {
+            return Ok(());
+        }
         File::open(path)
             .and_then(|directory| directory.sync_all())
             .map_err(|source| Error::io("sync the directory", path, source))
@@ -324,6 +334,13 @@ impl DiskFile for RealFile {
     }
 
     fn sync_data(&self) -> Result<()> {
+        #[cfg(test)]
+        if tells(Lie::AsynchronousSync) || tells(Lie::SyncTooShort) {
+            let map = map_whole(&self.file, &self.path, self.bytes, Access::Read)?;
+            let half = map.len() / 2;
+            let synced = if tells(Lie::SyncTooShort) { map.flush_range(0, half) } else { map.flush_async() };
+            return synced.map_err(|source| Error::io("sync", &self.path, source));
+        }
         self.file.sync_data().map_err(|source| Error::io("sync", &self.path, source))
     }
 

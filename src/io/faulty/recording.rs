@@ -240,19 +240,16 @@ impl Recording {
 fn kind_of(path: &Path) -> &'static str {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let name = name.strip_suffix(".tmp").unwrap_or(&name);
-    match name {
-        "STORE" => "STORE",
-        "KEY" => "KEY",
-        "LOCK" => "LOCK",
-        "LIVE" => "LIVE",
-        "MANIFEST" => "MANIFEST",
-        "HEADS" => "HEADS",
-        _ if name.ends_with(".log") => "segment",
-        _ if name.ends_with(".pack") => "pack",
-        _ if name.ends_with(".ckpt") => "checkpoint",
-        _ if name.ends_with(".run") && name.contains('-') => "merged run",
-        _ if name.ends_with(".run") => "run",
-        _ => "other",
+    match name.rsplit_once('.') {
+        Some((_, "log")) => "segment",
+        Some((_, "pack")) => "pack",
+        Some((_, "ckpt")) => "checkpoint",
+        Some((segments, "run")) if segments.contains('-') => "merged run",
+        Some((_, "run")) => "run",
+        _ => ["STORE", "KEY", "LOCK", "LIVE", "MANIFEST", "HEADS"]
+            .into_iter()
+            .find(|known| *known == name)
+            .unwrap_or("other"),
     }
 }
 

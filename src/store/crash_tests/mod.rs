@@ -8,6 +8,8 @@ mod checkpoints;
 mod controls;
 mod creation;
 mod faults;
+#[cfg(target_os = "linux")]
+mod fuse;
 mod heads;
 mod packing;
 mod power;

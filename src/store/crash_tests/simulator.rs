@@ -236,17 +236,17 @@ impl Round {
     }
 
     fn cut_everywhere(&mut self, rig: &Rig, replay: &Replay<'_>, what: &str, variants: usize) {
-        let mut seen = Vec::with_capacity(variants);
+        let mut sums = Vec::with_capacity(variants);
         for variant in (0..variants).map(|variant| variant * Damage::VARIANTS / variants) {
             let seed = self.dice.next();
             if self.is_over() {
                 return;
             }
             let (disk, sum) = replay.after_power_cut(Damage::Variant(variant), seed);
-            if seen.contains(&sum) {
+            if sums.contains(&sum) {
                 continue;
             }
-            seen.push(sum);
+            sums.push(sum);
             let image = Self::expected(rig, replay, disk).0;
             self.attempt(&format!("{what}, power cut {variant}"), |tally, dice| {
                 power_cut(image, tally, dice);

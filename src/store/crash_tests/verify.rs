@@ -315,9 +315,10 @@ impl Rig {
         let mut floor = 0;
         for name in self.disk.list(&dir).unwrap_or_default() {
             let bytes = self.disk.read(&dir.join(&name), u64::MAX).unwrap_or_default();
-            if name.ends_with(".ckpt") {
+            let kind = name.rsplit_once('.').map_or("", |(_, kind)| kind);
+            if kind == "ckpt" {
                 floor = floor.max(Checkpoint::decode(bytes).map_or(0, |checkpoint| checkpoint.scope.end()));
-            } else if name.ends_with(".log")
+            } else if kind == "log"
                 && let Ok(header) = Header::decode(&bytes)
             {
                 let slots = SLOT_OFFSETS.iter().filter_map(|offset| {

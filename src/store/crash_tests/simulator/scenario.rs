@@ -110,9 +110,9 @@ pub(super) fn random(dice: &mut Dice) -> Vec<Step> {
 
 impl Scenario {
     pub(super) fn of(round: u64, dice: &mut Dice) -> Self {
-        let steps = match round % 4 {
-            0 if round % 8 == 0 => fixed(),
-            0 => comings(),
+        let steps = match round % 8 {
+            0 => fixed(),
+            4 => comings(),
             _ => random(dice),
         };
         Self {
