@@ -4,6 +4,8 @@
 pub mod cli;
 pub mod event;
 pub mod exchange;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 #[cfg(feature = "workload")]
 pub mod workload;
 

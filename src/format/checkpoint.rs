@@ -190,7 +190,10 @@ impl Checkpoint {
             return Err(FormatError::Damaged("not an index checkpoint"));
         }
         check_version(u32_at(&bytes, 8))?;
-        if u32_at(&bytes, 12) != Some(crc32c::crc32c(bytes.get(16..).ok_or(damaged)?)) {
+        let matches = u32_at(&bytes, 12) == Some(crc32c::crc32c(bytes.get(16..).ok_or(damaged)?));
+        #[cfg(test)]
+        let matches = matches || super::seeded::has(super::seeded::Bug::CheckpointUnchecked);
+        if !matches {
             return Err(FormatError::Damaged("the index checkpoint's checksum does not match"));
         }
         let word = |offset| u64_at(&bytes, offset).ok_or(damaged);

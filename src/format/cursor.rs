@@ -73,7 +73,10 @@ impl UserLogCursor {
         }
         let bytes = URL_SAFE_NO_PAD.decode(token).map_err(|_| CursorError::Damaged)?;
         let (payload, tag) = bytes.split_at_checked(PAYLOAD_BYTES).ok_or(CursorError::Damaged)?;
-        if !key.cursor_tag_matches(payload, tag) {
+        let matches = key.cursor_tag_matches(payload, tag);
+        #[cfg(test)]
+        let matches = matches || super::seeded::has(super::seeded::Bug::CursorUnchecked);
+        if !matches {
             return Err(CursorError::Damaged);
         }
         match payload {

@@ -219,7 +219,10 @@ pub(crate) fn decode_place(words: [u64; ENTRY_WORDS], salt: u64, line: u64) -> P
     let [first, second, count, last] = words;
     let check = count >> VALUE_BITS | last >> VALUE_BITS << 16;
     let (count, last_sequence) = (count & VALUE_MASK, last & VALUE_MASK);
-    if u64::from(mixed(salt, line, [first, second, count, last_sequence])) != check {
+    let matches = u64::from(mixed(salt, line, [first, second, count, last_sequence])) == check;
+    #[cfg(test)]
+    let matches = matches || super::seeded::has(super::seeded::Bug::HeadUnchecked);
+    if !matches {
         return Place::Damaged;
     }
     if count == 0 {

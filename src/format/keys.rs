@@ -85,7 +85,10 @@ impl IndexKey {
             .get(16..)
             .and_then(|rest| rest.try_into().ok())
             .ok_or(FormatError::Damaged("wrong length"))?;
-        if version == 0 || Some(crc32c::crc32c(&secret)) != u32_at(bytes, 12) {
+        let matches = Some(crc32c::crc32c(&secret)) == u32_at(bytes, 12);
+        #[cfg(test)]
+        let matches = matches || super::seeded::has(super::seeded::Bug::KeyUnchecked);
+        if version == 0 || !matches {
             return Err(FormatError::Damaged("the checksum does not match"));
         }
         Ok(Self::new(secret))

@@ -202,7 +202,11 @@ fn unframe(magic: [u8; 8], newest: u32, bytes: &[u8]) -> FormatResult<(u32, &[u8
     }
     let version = check_version_to(u32_at(bytes, 8), newest)?;
     let archive = bytes.get(FRAME_BYTES..).ok_or(FormatError::Damaged("the manifest is cut short"))?;
-    if u64_at(bytes, 16) != Some(archive.len() as u64) || u32_at(bytes, 12) != Some(crc32c::crc32c(archive)) {
+    let matches =
+        u64_at(bytes, 16) == Some(archive.len() as u64) && u32_at(bytes, 12) == Some(crc32c::crc32c(archive));
+    #[cfg(test)]
+    let matches = matches || super::seeded::has(super::seeded::Bug::ManifestUnchecked);
+    if !matches {
         return Err(FormatError::Damaged("the manifest's checksum does not match"));
     }
     Ok((version, archive))

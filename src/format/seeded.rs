@@ -79,6 +79,24 @@ pub(crate) enum Bug {
     UnlistedNotSynced,
     /// An event may get the id of one that was lost.
     IdsRepeated,
+    /// A manifest's checksum is not compared.
+    ManifestUnchecked,
+    /// The checksums of a segment's trailer and footer are not compared.
+    FooterUnchecked,
+    /// A run's pages are not compared with their checksums.
+    RunUnchecked,
+    /// A head table's entries are not checked.
+    HeadUnchecked,
+    /// An index checkpoint's checksum is not compared.
+    CheckpointUnchecked,
+    /// A pack's blocks are not compared with their checksums.
+    PackBlockUnchecked,
+    /// The pages of a pack's index are not compared with their checksums.
+    PackIndexUnchecked,
+    /// The key file's checksum is not compared, and the key is taken for the store's own.
+    KeyUnchecked,
+    /// A cursor's tag is not compared.
+    CursorUnchecked,
     /// A cold page touches records that the disk was not asked for.
     RecordsNotAsked,
     /// Nobody brings in what look-ups pass.

@@ -209,7 +209,10 @@ impl Trailer {
             return Err(FormatError::Damaged("the segment has no trailer"));
         }
         check_version(u32_at(bytes, 8))?;
-        if u32_at(bytes, 12) != Some(salted_crc(salt, bytes.get(16..TRAILER_BYTES).ok_or(short)?)) {
+        let matches = u32_at(bytes, 12) == Some(salted_crc(salt, bytes.get(16..TRAILER_BYTES).ok_or(short)?));
+        #[cfg(test)]
+        let matches = matches || super::seeded::has(super::seeded::Bug::FooterUnchecked);
+        if !matches {
             return Err(FormatError::Damaged("the segment trailer's checksum does not match"));
         }
         Ok(Self {
@@ -222,7 +225,10 @@ impl Trailer {
 
 impl Footer {
     pub(crate) fn decode(bytes: &[u8], trailer: &Trailer) -> FormatResult<Self> {
-        if crc32c::crc32c(bytes) != trailer.crc {
+        let matches = crc32c::crc32c(bytes) == trailer.crc;
+        #[cfg(test)]
+        let matches = matches || super::seeded::has(super::seeded::Bug::FooterUnchecked);
+        if !matches {
             return Err(FormatError::Damaged("the segment footer's checksum does not match"));
         }
         unarchive::<Self, ArchivedFooter>(bytes, "the segment footer is damaged")

@@ -16,9 +16,42 @@ use crate::error::{Error, ErrorKind, Result};
 /// A disk that is gone with its last owner.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct MemoryDisk {
-    files: Arc<Mutex<BTreeMap<PathBuf, Arc<Memory>>>>,
-    lengths: Arc<Mutex<BTreeMap<PathBuf, u64>>>,
+    files: Arc<Mutex<BTreeMap<PathBuf, Stored>>>,
     locked: Arc<AtomicBool>,
+}
+
+/// A file. Memory comes in pages at least: the length is the file's own.
+#[derive(Debug, Clone)]
+struct Stored {
+    memory: Arc<Memory>,
+    bytes: u64,
+    /// The memory is another disk's: to be copied before it is written.
+    #[cfg(any(test, fuzzing))]
+    borrowed: bool,
+}
+
+impl Stored {
+    fn new(memory: Arc<Memory>, bytes: u64) -> Self {
+        Self {
+            memory,
+            bytes,
+            #[cfg(any(test, fuzzing))]
+            borrowed: false,
+        }
+    }
+
+    /// Makes sure that the memory may be written.
+    #[cfg(any(test, fuzzing))]
+    fn own(&mut self, path: &Path) -> Result<()> {
+        if self.borrowed {
+            let mut bytes = vec![0; self.memory.len()];
+            self.memory.copy_out(0, &mut bytes);
+            let memory = anonymous(self.bytes, path)?;
+            memory.copy_in(0, &bytes);
+            *self = Self::new(memory, self.bytes);
+        }
+        Ok(())
+    }
 }
 
 fn anonymous(bytes: u64, path: &Path) -> Result<Arc<Memory>> {
@@ -35,21 +68,55 @@ fn missing(operation: &str, path: &Path) -> Error {
 
 impl MemoryDisk {
     fn file(&self, operation: &str, path: &Path) -> Result<MemoryFile> {
-        let memory = self.files.lock().get(path).cloned().ok_or_else(|| missing(operation, path))?;
-        let bytes = self.lengths.lock().get(path).copied().unwrap_or_default();
-        Ok(MemoryFile { memory, path: path.to_owned(), bytes })
+        let stored = self.files.lock().get(path).cloned().ok_or_else(|| missing(operation, path))?;
+        Ok(MemoryFile { memory: stored.memory, path: path.to_owned(), bytes: stored.bytes })
     }
 
     fn insert(&self, path: &Path, memory: Arc<Memory>, bytes: u64) {
-        self.files.lock().insert(path.to_owned(), memory);
-        self.lengths.lock().insert(path.to_owned(), bytes);
+        self.files.lock().insert(path.to_owned(), Stored::new(memory, bytes));
+    }
+
+    /// Before a file is written through what is opened now.
+    #[cfg(any(test, fuzzing))]
+    fn own(&self, path: &Path) -> Result<()> {
+        self.files.lock().get_mut(path).map_or(Ok(()), |stored| stored.own(path))
+    }
+}
+
+/// Images: disks that share their files' memory with another one until they write them.
+#[cfg(any(test, fuzzing))]
+impl MemoryDisk {
+    /// A disk with the same files. This one must not be written to while there are images of it.
+    pub(crate) fn image(&self) -> Self {
+        let mut files = self.files.lock().clone();
+        for stored in files.values_mut() {
+            stored.borrowed = true;
+        }
+        Self { files: Arc::new(Mutex::new(files)), locked: Arc::default() }
+    }
+
+    /// Puts a file there, or another in its place.
+    pub(crate) fn put(&self, path: &Path, bytes: &[u8]) -> Result<()> {
+        self.write_unsynced(path, bytes)
+    }
+
+    /// Every file's bytes.
+    pub(crate) fn contents(&self) -> BTreeMap<PathBuf, Vec<u8>> {
+        let bytes = |path: &PathBuf| self.read(path, u64::MAX).unwrap_or_default();
+        let paths: Vec<PathBuf> = self.files.lock().keys().cloned().collect();
+        paths.into_iter().map(|path| (path.clone(), bytes(&path))).collect()
     }
 }
 
 #[cfg(test)]
 impl MemoryDisk {
     /// Puts a file there: zeros, but for these pieces.
-    pub(crate) fn put<'p>(&self, path: &Path, bytes: u64, pieces: impl Iterator<Item = (usize, &'p [u8])>) {
+    pub(crate) fn put_pieces<'p>(
+        &self,
+        path: &Path,
+        bytes: u64,
+        pieces: impl Iterator<Item = (usize, &'p [u8])>,
+    ) {
         let memory = anonymous(bytes, path).unwrap();
         for (offset, piece) in pieces {
             assert!(memory.copy_in(offset, piece));
@@ -100,15 +167,14 @@ impl Disk for MemoryDisk {
     }
 
     fn rename(&self, from: &Path, to: &Path) -> Result<()> {
-        let memory = self.files.lock().remove(from).ok_or_else(|| missing("rename", from))?;
-        let bytes = self.lengths.lock().remove(from).unwrap_or_default();
-        self.insert(to, memory, bytes);
+        let mut files = self.files.lock();
+        let stored = files.remove(from).ok_or_else(|| missing("rename", from))?;
+        files.insert(to.to_owned(), stored);
         Ok(())
     }
 
     fn remove(&self, path: &Path) -> Result<()> {
         self.files.lock().remove(path);
-        self.lengths.lock().remove(path);
         Ok(())
     }
 
@@ -128,7 +194,12 @@ impl Disk for MemoryDisk {
         self.write_synced(path, shortened.get(..length).unwrap_or_default(), Mode::Shared)
     }
 
-    fn open(&self, path: &Path, _access: Access) -> Result<Arc<dyn DiskFile>> {
+    fn open(&self, path: &Path, access: Access) -> Result<Arc<dyn DiskFile>> {
+        #[cfg(any(test, fuzzing))]
+        if access == Access::Write {
+            self.own(path)?;
+        }
+        let _ = access;
         Ok(Arc::new(self.file("open", path)?))
     }
 
@@ -144,12 +215,29 @@ impl Disk for MemoryDisk {
     }
 
     fn shared_words(&self, path: &Path, words: usize, access: Access) -> Result<SharedWords> {
-        if let Some(memory) = self.files.lock().get(path) {
-            return Ok(SharedWords::new(Arc::clone(memory), access));
+        #[cfg(any(test, fuzzing))]
+        if access == Access::Write {
+            self.own(path)?;
         }
         let bytes = words as u64 * 8;
-        let memory = anonymous(bytes, path)?;
-        self.insert(path, Arc::clone(&memory), bytes);
+        let found = self.file("open", path);
+        let memory = match (found, access) {
+            (Ok(file), _) if file.bytes >= bytes => file.memory,
+            (Ok(file), Access::Read) => {
+                return Err(Error::corruption(path, file.bytes, "the file is too short"));
+            }
+            (Err(error), Access::Read) => return Err(error),
+            (found, Access::Write) => {
+                let memory = anonymous(bytes, path)?;
+                if let Ok(file) = found {
+                    let mut begin = vec![0; usize::try_from(file.bytes).unwrap_or_default()];
+                    file.read_exact_at(0, &mut begin)?;
+                    memory.copy_in(0, &begin);
+                }
+                self.insert(path, Arc::clone(&memory), bytes);
+                memory
+            }
+        };
         Ok(SharedWords::new(memory, access))
     }
 
@@ -158,13 +246,8 @@ impl Disk for MemoryDisk {
     }
 
     fn used_bytes(&self, path: &Path) -> Result<u64> {
-        Ok(self
-            .lengths
-            .lock()
-            .iter()
-            .filter(|(name, _)| name.starts_with(path))
-            .map(|(_, bytes)| bytes)
-            .sum())
+        let files = self.files.lock();
+        Ok(files.iter().filter(|(name, _)| name.starts_with(path)).map(|(_, stored)| stored.bytes).sum())
     }
 }
 

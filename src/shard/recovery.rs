@@ -120,7 +120,6 @@ pub(crate) fn open(
 ) -> Result<(Opened, ShardRecovery)> {
     let mut manifest = read_manifest(context, dir, shard)?;
     let unlisted = add_unlisted(context, dir, shard, &mut manifest)?;
-    remove_orphans(context, dir, &manifest)?;
     let opening = Opening { context, dir, shard, repair, unlisted };
     let sealed = open_sealed(context, dir, shard, &manifest, repair)?;
     if !sealed.runs.given_up.is_empty() {
@@ -131,6 +130,8 @@ pub(crate) fn open(
     }
     let mut found = opening.scan_unsealed(&manifest, sealed.end)?;
     let decision = opening.decide(&manifest, &found, sealed.end)?;
+    // Only now, when all that the manifest names was found: one that is older than the store names too little.
+    remove_orphans(context, dir, &manifest)?;
     let report = opening.settle(&mut manifest, &mut found, &decision)?;
     let opened = opening.assemble(manifest, sealed, found, &decision)?;
     Ok((opened, report))

@@ -11,6 +11,10 @@ mod cold_tests;
 #[cfg(test)]
 mod crash_tests;
 mod create;
+#[cfg(test)]
+mod damage_tests;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod images;
 mod inspect;
 mod open;
 mod options;

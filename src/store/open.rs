@@ -13,6 +13,8 @@ use super::create::{KEY_NAME, LIVE_NAME, LOCK_NAME, STORE_NAME, create_files, is
 use super::options::{Durability, Options};
 use super::{Core, Inner, Store};
 use crate::error::{Error, ErrorKind, Result};
+use crate::event::EventView;
+use crate::format::event_id;
 use crate::format::keys::{IndexKey, KEY_FILE_BYTES, ROUTE_HASH_VERSION};
 use crate::format::located;
 use crate::format::manifest::{MANIFEST_BYTES_MAX, StoreManifest};
@@ -197,6 +199,7 @@ fn open_locked(options: &Options, host: &Host, dir: PathBuf, lock: Box<dyn LockG
     let context = context(options, host, &manifest, &key, live.clone(), Access::Write)?;
     let (shards, reports) =
         open_shards(&context, &dir, &manifest, options, host.workers == WorkersKind::Threads)?;
+    check_key(&key, &shards, &dir)?;
     let session = u64::from_le_bytes(random()?) | 1;
     live.store(LIVE_READERS_WAIT, u64::from(context.readers_wait));
     live.store(LIVE_SESSION, session);
@@ -324,6 +327,7 @@ fn open_reader(options: &Options, host: &Host, dir: PathBuf) -> Result<Store> {
         shard.begin_following(session, running && session != 0);
         shards.push(Arc::new(shard));
     }
+    check_key(&key, &shards, &dir)?;
     let shards: Arc<[Arc<Shard>]> = shards.into();
     let background: Arc<dyn Background> = Arc::new(Inline { runs: false });
     let core = Arc::new(Core {
@@ -345,6 +349,28 @@ fn open_reader(options: &Options, host: &Host, dir: PathBuf) -> Result<Store> {
     let recovery = RecoveryReport { shards: Vec::new(), needs_recovery };
     drop(writers_away);
     Ok(Store(Arc::new(Inner { core, workers: None, recovery, lock: Mutex::new(None) })))
+}
+
+/// Sees that the key is the store's own. The key of another store would be taken for intact, and under it no user is found:
+/// every log would be empty. An event's id leads to its record under the one key alone. Costs a look at one record.
+fn check_key(key: &IndexKey, shards: &[Arc<Shard>], dir: &Path) -> Result<()> {
+    #[cfg(test)]
+    if crate::format::seeded::has(crate::format::seeded::Bug::KeyUnchecked) {
+        return Ok(());
+    }
+    for shard in shards {
+        let view = shard.view();
+        let Some(last) = view.end().checked_sub(1).filter(|last| *last >= view.start()) else { continue };
+        // What is damaged is told where it is read.
+        let Ok(leaf) = view.leaf(last) else { continue };
+        let Ok(event) = EventView::parse(&leaf) else { continue };
+        if event_id::locate(key, event.id().as_u128()) == Some((shard.id.get(), last)) {
+            return Ok(());
+        }
+        let message = "it is not the key that the store's events were written with";
+        return Err(Error::corruption(&dir.join(KEY_NAME), 0, message));
+    }
+    Ok(())
 }
 
 /// Opens a shard beside the writer; the writer may replace the manifest meanwhile, so a failure is looked at again.

@@ -20,6 +20,8 @@ use crate::format::pack::{
     bits_range, block_crc, unpack_bits,
 };
 use crate::format::pack_block::{BLOCK_BYTES_MAX, Leaves};
+#[cfg(test)]
+use crate::format::seeded::{Bug, has};
 use crate::io::mmap::SegmentMap;
 use crate::io::{Access, Disk};
 
@@ -204,7 +206,10 @@ impl Pack {
         let table = to_usize(self.header.checksums_offset).unwrap_or(usize::MAX);
         let stored = self.map.get(table.saturating_add(index * 4), 4).and_then(|bytes| u32_at(bytes, 0));
         let page = to_usize(offset).and_then(|offset| self.map.get(offset, PAGE_BYTES));
-        if stored.is_none() || stored != page.map(crc32c::crc32c) {
+        let matches = stored.is_some() && stored == page.map(crc32c::crc32c);
+        #[cfg(test)]
+        let matches = matches || has(Bug::PackIndexUnchecked);
+        if !matches {
             return Err(self.damaged(offset, "a page of the pack's index does not match its checksum"));
         }
         word.fetch_or(bit, Ordering::Relaxed);
@@ -363,7 +368,10 @@ impl Pack {
         let place = to_usize(entry.offset).unwrap_or(usize::MAX);
         let compressed = self.map.get(place, entry.compressed_bytes as usize);
         let compressed = compressed.ok_or_else(|| damaged("a block lies beyond the pack's end"))?;
-        if block_crc(self.header.salt, number, compressed) != entry.crc {
+        let matches = block_crc(self.header.salt, number, compressed) == entry.crc;
+        #[cfg(test)]
+        let matches = matches || has(Bug::PackBlockUnchecked);
+        if !matches {
             return Err(damaged("a block does not match its checksum"));
         }
         let bytes = self.decompressor.decompress(compressed, entry.bytes as usize);

@@ -217,7 +217,7 @@ impl Image {
     pub(super) fn in_memory(&self) -> MemoryDisk {
         let disk = MemoryDisk::default();
         for (path, content) in &self.files {
-            disk.put(path, content.bytes as u64, content.pieces());
+            disk.put_pieces(path, content.bytes as u64, content.pieces());
         }
         disk
     }
