@@ -110,4 +110,16 @@ mod tests {
         maximum[9] = 2;
         assert_eq!(take_varint(&mut maximum.as_slice()), None);
     }
+
+    #[test]
+    fn numbers_take_the_bytes_that_they_need() {
+        for (value, bytes) in [(0, &[0][..]), (127, &[127]), (128, &[0x80, 1]), (16_384, &[0x80, 0x80, 1])] {
+            let mut out = Vec::new();
+            put_varint(&mut out, value);
+            assert_eq!(out, bytes);
+            let mut rest = bytes;
+            assert_eq!((take_varint(&mut rest), rest.len()), (Some(value), 0));
+        }
+        assert_eq!([0, 1, 8, 9].map(align8), [0, 8, 8, 16]);
+    }
 }

@@ -397,7 +397,9 @@ mod tests {
         let refused = |bytes: Vec<u8>| Checkpoint::decode(bytes).is_err();
         assert!(refused(sample(|_| (), [4104, 4216, 4336], [0, 2])), "the first record begins elsewhere");
         assert!(refused(sample(|_| (), [4096, 4336, 4216], [0, 2])), "records out of order");
+        assert!(refused(sample(|_| (), [4096, 4216, 4216], [0, 2])), "two records in one place");
         assert!(refused(sample(|_| (), [4096, 4217, 4336], [0, 2])), "a record at no multiple of 8");
+        assert!(refused(sample(|_| (), OFFSETS, [1, 1])), "a posting twice");
         assert!(refused(sample(|_| (), OFFSETS, [2, 0])), "postings out of order");
         assert!(refused(sample(|_| (), OFFSETS, [0, 3])), "a posting beyond the records");
         assert!(refused(sample(|scope| scope.records_end = 4336, OFFSETS, [0, 2])), "ends too early");

@@ -171,4 +171,32 @@ mod tests {
             let _ = decompressor.decompress(&damaged, sample(3).len());
         }
     }
+
+    #[test]
+    fn a_dictionary_is_as_long_as_its_samples_pay_for() {
+        let of = |bytes: usize| {
+            let (mut samples, mut missing) = (Vec::new(), bytes);
+            for number in 0.. {
+                let mut text = sample(number);
+                text.truncate(missing);
+                missing -= text.len();
+                if text.is_empty() {
+                    break;
+                }
+                samples.push(text);
+            }
+            train(&samples)
+        };
+        let pays = SAMPLES_PER_DICTIONARY * DICTIONARY_BYTES_MIN;
+        assert_eq!(of(pays - 1), None);
+        assert!(of(pays).is_some_and(|dictionary| dictionary.len() <= DICTIONARY_BYTES_MIN));
+        assert!(of(2 * pays).is_some_and(|dictionary| dictionary.len() <= 2 * DICTIONARY_BYTES_MIN));
+        let dictionary = of(64 * pays).unwrap();
+        assert!(dictionary.len() <= DICTIONARY_BYTES_MAX);
+        let with = Decompressor::new(Some(&dictionary)).unwrap();
+        assert!(with.memory_bytes() > dictionary.len());
+        let without = Decompressor::new(None).unwrap();
+        assert_eq!(without.memory_bytes(), 0);
+        assert_eq!(format!("{with:?} {without:?}").matches("dictionary: true").count(), 1);
+    }
 }

@@ -140,4 +140,22 @@ mod tests {
         }
         assert_eq!(UserLogCursor::decode(&format!("{token}A"), &key), Err(CursorError::Damaged));
     }
+
+    #[test]
+    fn what_another_version_made_is_told_from_damage() {
+        let key = IndexKey::new([1; 32]);
+        let authentic = |place: usize, byte: u8| {
+            let mut bytes = URL_SAFE_NO_PAD.decode(cursor().encode(&key)).unwrap();
+            bytes[place] = byte;
+            let tag = key.cursor_tag(&bytes[..PAYLOAD_BYTES]);
+            bytes[PAYLOAD_BYTES..].copy_from_slice(&tag);
+            UserLogCursor::decode(&URL_SAFE_NO_PAD.encode(bytes), &key)
+        };
+        assert_eq!(authentic(0, VERSION), Ok(cursor()));
+        assert_eq!(authentic(0, 2), Err(CursorError::Version(2)));
+        for place in [1, 2, 3] {
+            assert_eq!(authentic(place, 2), Err(CursorError::Damaged), "byte {place}");
+        }
+        assert_eq!(authentic(2, 0), Ok(UserLogCursor { oldest_first: false, ..cursor() }));
+    }
 }

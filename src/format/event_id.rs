@@ -67,6 +67,15 @@ mod tests {
         assert_eq!(uuid::Uuid::from_u128(id).to_string(), "01a1f881-84bb-7723-a79f-5d4e8d329fc5");
     }
 
+    #[test]
+    fn an_id_of_another_version_or_variant_leads_nowhere() {
+        let key = IndexKey::new([3; 32]);
+        let id = make(&key, 3, 1_234_567, 1_795_170_600_123_456);
+        assert_eq!(locate(&key, id), Some((3, 1_234_567)));
+        assert_eq!(locate(&key, id ^ 1 << 76), None, "another version");
+        assert_eq!(locate(&key, id ^ 1 << 62), None, "another variant");
+    }
+
     proptest! {
         #[test]
         fn an_id_leads_back_and_conforms(shard in 0_u16..1 << 14, sequence in 0_u64..1 << 48, micros in 0_i64..1 << 50) {

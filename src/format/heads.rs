@@ -368,4 +368,43 @@ mod tests {
         assert!(encode_place(Some(&Entry { count: VALUE_MASK + 1, ..entry }), 1, 1).is_none());
         assert!(encode_place(Some(&Entry { last_sequence: VALUE_MASK + 1, ..entry }), 1, 1).is_none());
     }
+
+    #[test]
+    fn the_checks_are_those_of_the_format_document() {
+        // Worked out from the formula, by another program.
+        assert_eq!(mixed(0x0123_4567_89ab_cdef, 77, [1, 2 << 40, 3, 0xfedc_ba98_7654_3210]), 0x62eb_2825);
+        assert_eq!(fold(0x0123_4567_89ab_cdef), 0x8888_8888);
+        assert_eq!(halves(b"\x01\0\0\0\0\0\0\0\x02\0\0\0\0\0\0\0"), [1, 2]);
+    }
+
+    #[test]
+    fn what_contradicts_itself_is_refused_whatever_its_check_says() {
+        let state = TableState { counter: 0, ..TableState::default() };
+        assert_eq!(TableState::decode(&state.encode(77), 77), None, "a slot that was never written");
+        // A place without events that has something else.
+        for (first, second, last) in [(1, 0, 0), (0, 1, 0), (0, 0, 1), (1, 1, 0), (1, 0, 1), (1, 1, 1)] {
+            let mut words = [first, second, 0, last];
+            let check = u64::from(mixed(3, 4, words));
+            words[2] |= check << VALUE_BITS;
+            words[3] |= check >> 16 << VALUE_BITS;
+            assert_eq!(decode_place(words, 3, 4), Place::Damaged, "{first} {second} {last}");
+        }
+    }
+
+    #[test]
+    fn the_largest_and_the_smallest_are_taken() {
+        let most = Entry { user: Fingerprint([1; 16]), count: VALUE_MASK, last_sequence: VALUE_MASK };
+        let words = encode_place(Some(&most), 1, 2).unwrap();
+        assert_eq!(decode_place(words, 1, 2), Place::Taken(most));
+        assert_eq!(TableHeader::lines_for(0), LINES_MIN);
+        assert_eq!(TableHeader::lines_for(u64::MAX), LINES_MAX);
+        for lines in [LINES_MIN, LINES_MAX] {
+            let header = TableHeader { lines, ..HEADER };
+            assert_eq!(TableHeader::decode(&header.encode()), Ok(header));
+        }
+        for lines in [LINES_MIN - 1, LINES_MAX + 1] {
+            let header = TableHeader { lines, ..HEADER };
+            assert!(TableHeader::decode(&header.encode()).is_err());
+        }
+    }
 }

@@ -145,6 +145,11 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_key_does_not_tell_itself() {
+        assert_eq!(format!("{:?}", IndexKey::new([7; 32])), "IndexKey(..)");
+    }
+
+    #[test]
     fn hmac_is_the_standard_one() {
         // RFC 4231, test case 2 with a 32-byte key is not listed; compare with the slice constructor instead.
         let key = [7; 32];

@@ -284,4 +284,23 @@ mod tests {
         shard_bytes[8] = 3;
         assert_eq!(ShardManifest::decode(&shard_bytes), Err(FormatError::Newer { found: 3, known: 2 }));
     }
+
+    #[test]
+    fn a_manifest_says_what_became_of_a_segment() {
+        let manifest = shard();
+        assert_eq!(manifest.epoch(), 1);
+        assert_eq!(ShardManifest::default().epoch(), 0);
+        assert_eq!([0, 3].map(|id| manifest.pack_of(id).map(|pack| pack.number)), [Some(6), Some(6)]);
+        assert!(manifest.pack_of(4).is_none());
+        assert_eq!(manifest.closed(1), Some(ClosedEntry { segment: 1, end: 10, used_to: 9000 }));
+        assert_eq!(manifest.closed(2), None);
+    }
+
+    #[test]
+    fn a_manifest_that_is_too_long_to_be_read_is_not_written() {
+        let longest = usize::try_from(MANIFEST_BYTES_MAX).unwrap() - FRAME_BYTES;
+        let archive = vec![0; longest + 1];
+        assert!(frame(SHARD_MAGIC, 1, &archive[..longest]).is_ok());
+        assert!(frame(SHARD_MAGIC, 1, &archive).is_err());
+    }
 }

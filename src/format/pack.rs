@@ -152,8 +152,7 @@ impl PackHeader {
         let summary_end = self.summary.offset.checked_add(self.summary.bytes)?;
         let pages = self.checksums_offset.checked_sub(self.directory_offset)? / page;
         Some(
-            self.records > 0
-                && u32::try_from(self.records).is_ok()
+            u32::try_from(self.records).is_ok()
                 && self.base.checked_add(self.records).is_some()
                 && (1..=self.records).contains(&self.blocks)
                 && self.map_bits == bits_for(self.blocks)
@@ -373,6 +372,7 @@ mod tests {
     fn a_header_that_contradicts_itself_is_refused() {
         let wrong = [
             PackHeader { records: 0, ..header() },
+            PackHeader { records: 0, blocks: 0, map_offset: 8_192, ..header() },
             PackHeader { records: u64::MAX, ..header() },
             PackHeader { base: u64::MAX, ..header() },
             PackHeader { blocks: 0, ..header() },
@@ -405,6 +405,12 @@ mod tests {
         let pages = vec![PageStart { key: 1, ordinal: 0 }];
         let summary = Summary { parts: vec![part(100, 20), part(120, 30)], pages: pages.clone() };
         assert_eq!(Summary::decode(&summary.encode().unwrap(), &header()), Ok(summary));
+        let one = Summary { parts: vec![part(100, 50)], pages: pages.clone() };
+        assert_eq!(Summary::decode(&one.encode().unwrap(), &header()), Ok(one));
+        // Sums that don't fit a number are not taken for right.
+        let last = PackHeader { base: u64::MAX - 50, ..header() };
+        let beyond = Summary { parts: vec![part(last.base, 51)], pages: pages.clone() };
+        assert!(Summary::decode(&beyond.encode().unwrap(), &last).is_err());
         for parts in [vec![], vec![part(100, 20), part(121, 29)], vec![part(100, 49)], vec![part(100, 51)]] {
             let summary = Summary { parts, pages: pages.clone() };
             assert!(Summary::decode(&summary.encode().unwrap(), &header()).is_err(), "{summary:?}");
@@ -433,5 +439,61 @@ mod tests {
     #[test]
     fn a_block_number_fits_its_bits() {
         assert_eq!([1, 2, 3, 4, 5, 256, 257].map(bits_for), [1, 1, 2, 2, 3, 8, 9]);
+    }
+
+    /// A sound header of so many records in two blocks, however long its file would be.
+    fn header_of(records: u64) -> PackHeader {
+        let at = 8_256 + records.div_ceil(64) * 8;
+        let checksums_offset = (at + 500).next_multiple_of(4096);
+        PackHeader {
+            base: 0,
+            records,
+            dictionary: Section { offset: at, bytes: 100 },
+            summary: Section { offset: at + 100, bytes: 400 },
+            checksums_offset,
+            file_bytes: checksums_offset + (checksums_offset - 8_192) / 4096 * 4,
+            ..header()
+        }
+    }
+
+    #[test]
+    fn an_ordinal_has_32_bits() {
+        let read = |header: PackHeader| PackHeader::decode(&header.encode(), header.file_bytes);
+        let most = header_of(u64::from(u32::MAX));
+        assert_eq!(read(most), Ok(most));
+        assert!(read(header_of(1 << 32)).is_err());
+    }
+
+    #[test]
+    fn a_directory_entry_is_as_the_format_document_has_it() {
+        let entry = BlockEntry {
+            key: 0x0102_0304_0506_0708,
+            ordinal: 0x090a_0b0c,
+            crc: 0x0d0e_0f10,
+            offset: 0x1112_1314_1516_1718,
+            compressed_bytes: 0x191a_1b1c,
+            bytes: 0x1d1e_1f20,
+        };
+        let bytes = entry.encode();
+        assert_eq!(
+            bytes,
+            [
+                8, 7, 6, 5, 4, 3, 2, 1, 12, 11, 10, 9, 16, 15, 14, 13, 24, 23, 22, 21, 20, 19, 18, 17, 28,
+                27, 26, 25, 32, 31, 30, 29
+            ]
+        );
+        assert_eq!(BlockEntry::decode(&bytes), Some(entry));
+        assert_eq!(BlockEntry::decode(&bytes[..31]), None);
+        assert_eq!(entry.place(), (entry.key, entry.ordinal));
+        assert_eq!(PAGE_ENTRIES * bytes.len(), PAGE_BYTES);
+    }
+
+    #[test]
+    fn a_block_has_another_checksum_in_another_place() {
+        let one = block_crc(5, 3, b"block");
+        assert_eq!(one, crc32c::crc32c(b"\x05\0\0\0\0\0\0\0\x03\0\0\0block"));
+        for other in [block_crc(6, 3, b"block"), block_crc(5, 4, b"block"), block_crc(5, 3, b"clock")] {
+            assert_ne!(other, one);
+        }
     }
 }

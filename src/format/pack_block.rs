@@ -257,4 +257,24 @@ mod tests {
             assert!(!harmless, "bit {bit}");
         }
     }
+
+    #[test]
+    fn a_block_is_full_at_its_length() {
+        let mut builder = BlockBuilder::new();
+        assert!(builder.is_empty() && !builder.is_full());
+        builder.push(&vec![1; BLOCK_BYTES - 1]);
+        assert!(!builder.is_empty() && !builder.is_full());
+        builder.push(&[1]);
+        assert!(builder.is_full());
+        builder.finish(&mut Vec::new());
+        assert!(builder.is_empty() && !builder.is_full());
+    }
+
+    #[test]
+    fn a_block_of_nothing_or_with_something_behind_is_refused() {
+        assert!(Leaves::decode(vec![0; 4]).is_err());
+        let mut block = block_of(&[vec![1; 80], vec![2; 90]]);
+        block.push(0);
+        assert!(Leaves::decode(block).is_err());
+    }
 }

@@ -406,4 +406,27 @@ mod tests {
         let wrong = hits(10_000..110_000);
         assert!((1..1_000).contains(&wrong), "{wrong} of 100,000");
     }
+
+    #[test]
+    fn an_entry_of_no_postings_is_none() {
+        let entry = DirectoryEntry {
+            user: Fingerprint([7; 16]),
+            count_before: 1,
+            postings_offset: 2,
+            count: 1,
+            last_ordinal: 3,
+        };
+        assert_eq!(DirectoryEntry::decode(&entry.encode()), Some(entry));
+        assert_eq!(DirectoryEntry::decode(&DirectoryEntry { count: 0, ..entry }.encode()), None);
+    }
+
+    #[test]
+    fn a_merged_salt_is_that_of_its_segments_in_their_order() {
+        let salts = [merged_salt([1, 2]), merged_salt([2, 1]), merged_salt([1]), merged_salt([1, 2, 3])];
+        for (place, salt) in salts.iter().enumerate() {
+            assert!(!salts[..place].contains(salt));
+        }
+        let bytes: Vec<u8> = [1_u64, 2].iter().flat_map(|salt| salt.to_le_bytes()).collect();
+        assert_eq!(merged_salt([1, 2]), route_hash(&bytes));
+    }
 }

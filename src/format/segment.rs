@@ -320,6 +320,8 @@ mod tests {
             FloorSlot::decode(bytes, SALT).is_some()
         });
         assert_eq!(FloorSlot::decode(&[0; SLOT_BYTES], SALT), None);
+        let never = FloorSlot { counter: 0, ..slot };
+        assert_eq!(FloorSlot::decode(&never.encode(SALT), SALT), None);
     }
 
     #[test]

@@ -142,4 +142,23 @@ mod tests {
         assert_eq!(dictionary.names(), names[..399]);
         assert_eq!(recent.code_or_insert(&dictionary, ""), 400);
     }
+
+    #[test]
+    fn names_are_counted_with_what_keeps_them() {
+        let dictionary = Dictionary::new(1, 4);
+        assert_eq!(dictionary.bytes(), 0);
+        dictionary.code_or_insert("four");
+        dictionary.code_or_insert("seven77");
+        assert_eq!(dictionary.bytes(), 4 + 7 + 2 * 64);
+    }
+
+    #[test]
+    fn a_name_that_ends_in_the_highest_byte_has_a_place() {
+        let (dictionary, mut recent) = (Dictionary::new(1, 400), Recent::default());
+        for length in 1..64 {
+            let name = "\u{10ffff}".repeat(length);
+            let code = recent.code_or_insert(&dictionary, &name);
+            assert_eq!(recent.code_or_insert(&dictionary, &name), code);
+        }
+    }
 }

@@ -531,3 +531,70 @@ impl<'f> Pages<'f> {
         Ok(self.checksums)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::index::builder::{RunBuilder, UserPostings};
+    use crate::io::memory::MemoryDisk;
+    use crate::io::{Access, Disk, Mode};
+
+    fn scope(records: u64, level: u32) -> RunScope {
+        RunScope { store_id: [3; 16], shard: 7, base: 10, records, salt: 99, time_base: 0, level }
+    }
+
+    fn small_run() -> Run {
+        let mut builder = RunBuilder::new(scope(5, 0), 1);
+        let postings = [Posting { ordinal: 2, tags: Tags::new(1, 1, 1, 1, 0) }];
+        let user = Fingerprint([7; 16]);
+        builder.push(UserPostings { user, count_before: 0, postings: &postings, times: &[1] }).unwrap();
+        let bytes = builder.finish(&Dictionaries::default()).unwrap();
+        let (disk, path) = (MemoryDisk::default(), Path::new("small.run"));
+        disk.write_synced(path, &bytes, Mode::Shared).unwrap();
+        let file = disk.open(path, Access::Read).unwrap();
+        Run::open(path, file.map(0, file.len(), Access::Read).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn a_run_covers_so_many_records_and_no_more() {
+        let run = small_run();
+        let runs = [&run];
+        assert!(Merge::plan(&runs, scope(RUN_RECORDS_MAX, 1), &mut |_| Ok(())).is_ok());
+        let refused = Merge::plan(&runs, scope(RUN_RECORDS_MAX + 1, 1), &mut |_| Ok(())).unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::InvalidOption);
+    }
+
+    #[test]
+    fn a_second_walk_that_finds_something_else_is_told() {
+        let run = small_run();
+        let runs = [&run];
+        let write = |change: fn(&mut Merge<'_>)| {
+            let mut merge = Merge::plan(&runs, scope(5, 1), &mut |_| Ok(())).unwrap();
+            change(&mut merge);
+            let disk = MemoryDisk::default();
+            merge.write(|bytes| disk.allocate(Path::new("merged.run"), bytes), &mut |_| Ok(())).map(drop)
+        };
+        assert!(write(|_| ()).is_ok());
+        for change in [
+            (|merge| merge.users += 1) as fn(&mut Merge<'_>),
+            |merge| merge.postings_bytes += 1,
+            |merge| merge.postings_bytes -= 1,
+        ] {
+            assert_eq!(write(change).unwrap_err().kind(), ErrorKind::Corruption);
+        }
+    }
+
+    #[test]
+    fn a_table_stands_before_several_blocks_alone() {
+        assert_eq!([0, 1, 2, 3].map(table_bytes), [0, 0, 64, 96]);
+    }
+
+    #[test]
+    fn names_get_codes_until_there_are_none() {
+        let mut names = Names::new(1, 3);
+        assert_eq!(["a", "b", "a", "c"].map(|name| names.code(name)), [1, 2, 1, 3]);
+        assert_eq!(names.in_order, ["a", "b"]);
+    }
+}

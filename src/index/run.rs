@@ -64,9 +64,8 @@ impl Run {
             && header.filter.bytes % filter::BLOCK_BYTES as u64 == 0
             && header.filter.bytes > 0
             && header.users > 0
-            && (pages - u64::from(pages > 0))
-                .checked_mul(4)
-                .and_then(|n| n.checked_add(header.checksums_offset))
+            // The first page is the header, which has a checksum of its own.
+            && (pages.saturating_sub(1)).checked_mul(4).and_then(|n| n.checked_add(header.checksums_offset))
                 == Some(map.len() as u64);
         if !sound {
             return Err(damaged(0, "the run header contradicts the file"));

@@ -72,6 +72,12 @@ impl MemoryDisk {
         Ok(MemoryFile { memory: stored.memory, path: path.to_owned(), bytes: stored.bytes })
     }
 
+    /// The names of all files.
+    #[cfg(test)]
+    pub(crate) fn paths(&self) -> Vec<PathBuf> {
+        self.files.lock().keys().cloned().collect()
+    }
+
     fn insert(&self, path: &Path, memory: Arc<Memory>, bytes: u64) {
         self.files.lock().insert(path.to_owned(), Stored::new(memory, bytes));
     }

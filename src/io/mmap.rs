@@ -619,4 +619,24 @@ mod tests {
         reader.store(511, 8);
         assert_eq!(reader.load(511), 7);
     }
+
+    #[test]
+    #[ignore = "a bug on purpose, which a sanitizer must notice: .ci/long asan"]
+    fn a_load_beyond_the_end() {
+        let bytes = vec![b'a'; 24].into_boxed_slice();
+        // SAFETY: there is none, on purpose: the last eight of these thirty-two bytes belong to nobody.
+        let longer = unsafe { std::slice::from_raw_parts(std::hint::black_box(bytes.as_ptr()), 32) };
+        assert!(ascii(longer).is_none_or(|text| text.len() == 32));
+    }
+
+    #[test]
+    #[ignore = "a bug on purpose, which a sanitizer must notice: .ci/long asan"]
+    fn a_text_that_was_freed() {
+        let bytes = vec![b'a'; 40].into_boxed_slice();
+        let text: *const str = ascii(&bytes).unwrap();
+        drop(std::hint::black_box(bytes));
+        // SAFETY: there is none, on purpose: the text's bytes were given back.
+        let text = unsafe { &*text };
+        assert!(std::hint::black_box(text).bytes().all(|byte| byte == b'a'));
+    }
 }

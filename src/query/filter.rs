@@ -136,3 +136,134 @@ fn code_of(names: &[String], name: &str, first_code: u16) -> Option<u16> {
     let place = names.iter().position(|other| other == name)?;
     u16::try_from(place).ok()?.checked_add(first_code)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{Action, NewEvent, Service, Timestamp, encode_leaf};
+    use crate::format::posting::Tags;
+    use crate::index::selection::Verdict;
+
+    fn filter(change: impl FnOnce(&mut Filter)) -> Filter {
+        let mut filter = Filter::default();
+        change(&mut filter);
+        filter
+    }
+
+    fn names(names: &[&str]) -> BTreeSet<String> {
+        names.iter().map(|name| (*name).to_owned()).collect()
+    }
+
+    /// Each asks for something else.
+    fn different() -> Vec<Filter> {
+        vec![
+            Filter::default(),
+            filter(|filter| filter.levels = [Level::ALL[1]].into()),
+            filter(|filter| filter.levels = [Level::ALL[2]].into()),
+            filter(|filter| filter.levels = [Level::ALL[1], Level::ALL[2]].into()),
+            filter(|filter| filter.categories = [Category::ALL[1]].into()),
+            filter(|filter| filter.statuses = [Status::ALL[1]].into()),
+            filter(|filter| filter.actions = names(&["a.b"])),
+            filter(|filter| filter.actions = names(&["a.b", "c"])),
+            filter(|filter| filter.actions = names(&["a.bc"])),
+            filter(|filter| filter.actions = names(&["a", ".bc"])),
+            filter(|filter| filter.services = names(&["a.b"])),
+            filter(|filter| filter.since = Some(0)),
+            filter(|filter| filter.since = Some(1)),
+            filter(|filter| filter.until = Some(0)),
+            filter(|filter| (filter.since, filter.until) = (Some(0), Some(0))),
+        ]
+    }
+
+    #[test]
+    fn filters_that_ask_something_else_have_another_digest() {
+        let filters = different();
+        let digests: BTreeSet<u64> = filters.iter().map(Filter::digest).collect();
+        assert_eq!(digests.len(), filters.len());
+        assert_eq!(Filter::default().digest(), 0);
+        for (place, filter) in filters.iter().enumerate() {
+            assert_eq!(filter.digest(), filter.clone().digest());
+            assert_eq!(filter.is_empty(), place == 0, "{filter:?}");
+        }
+    }
+
+    #[test]
+    fn an_event_passes_if_everything_that_is_asked_holds() {
+        let event = NewEvent::builder(Action::new("own.action").unwrap())
+            .level(Level::ALL[1])
+            .category(Category::ALL[2])
+            .status(Status::ALL[1])
+            .service(Service::new("billing").unwrap())
+            .occurred_at(Timestamp::from_micros(1_000_000))
+            .build()
+            .unwrap();
+        let mut leaf = Vec::new();
+        encode_leaf(&event, &mut leaf);
+        let view = EventView::parse(&leaf).unwrap();
+        let passes = |change: fn(&mut Filter)| filter(change).matches(&view).unwrap();
+        assert!(passes(|_| ()));
+        assert!(passes(|filter| filter.levels = [Level::ALL[0], Level::ALL[1]].into()));
+        assert!(!passes(|filter| filter.levels = [Level::ALL[0]].into()));
+        assert!(passes(|filter| filter.categories = [Category::ALL[2]].into()));
+        assert!(!passes(|filter| filter.categories = [Category::ALL[0]].into()));
+        assert!(passes(|filter| filter.statuses = [Status::ALL[1]].into()));
+        assert!(!passes(|filter| filter.statuses = [Status::ALL[0]].into()));
+        assert!(passes(|filter| filter.actions = names(&["another", "own.action"])));
+        assert!(!passes(|filter| filter.actions = names(&["own"])));
+        assert!(passes(|filter| filter.services = names(&["billing"])));
+        assert!(!passes(|filter| filter.services = names(&["billin"])));
+        assert!(passes(|filter| filter.since = Some(1_000_000)));
+        assert!(!passes(|filter| filter.since = Some(1_000_001)));
+        assert!(passes(|filter| filter.until = Some(1_000_001)));
+        assert!(!passes(|filter| filter.until = Some(1_000_000)));
+        // One thing that doesn't hold is enough.
+        assert!(!passes(|filter| {
+            filter.levels = [Level::ALL[1]].into();
+            filter.until = Some(0);
+        }));
+        // Nobody's service is none of those asked for.
+        let mut bare = Vec::new();
+        encode_leaf(&NewEvent::builder(Action::AUTH_LOGIN).build().unwrap(), &mut bare);
+        let bare = EventView::parse(&bare).unwrap();
+        assert!(!filter(|filter| filter.services = names(&["billing"])).matches(&bare).unwrap());
+        assert!(Filter::default().matches(&bare).unwrap());
+    }
+
+    #[test]
+    fn kinds_are_those_that_are_asked_for_and_all_where_nothing_is() {
+        assert_eq!(Filter::default().kinds(), Kinds::ALL);
+        assert_eq!(filter(|filter| filter.since = Some(1)).kinds(), Kinds::ALL);
+        for filter in &different()[1..6] {
+            for level in Level::ALL {
+                for category in Category::ALL {
+                    for status in Status::ALL {
+                        let tags = Tags::new(level.code(), category.code(), status.code(), 1, 1);
+                        let expected = (filter.levels.is_empty() || filter.levels.contains(&level))
+                            && (filter.categories.is_empty() || filter.categories.contains(&category))
+                            && (filter.statuses.is_empty() || filter.statuses.contains(&status));
+                        let selection = Selection {
+                            kinds: filter.kinds(),
+                            actions: None,
+                            services: None,
+                            since: i64::MIN,
+                            until: None,
+                        };
+                        assert_eq!(selection.judge(tags) == Verdict::Yes, expected, "{filter:?}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn codes_are_counted_from_the_first() {
+        let list = ["x".to_owned(), "y".to_owned()];
+        assert_eq!(code_of(&list, "x", 5), Some(5));
+        assert_eq!(code_of(&list, "y", 5), Some(6));
+        assert_eq!(code_of(&list, "z", 5), None);
+        assert_eq!(code_of(&list, "y", u16::MAX), None);
+        assert_eq!(codes(&names(&[]), |_| Some(1)), None, "nothing in particular");
+        assert_eq!(codes(&names(&["a", "b"]), |name| (name == "b").then_some(7)), Some(vec![7]));
+        assert_eq!(codes(&names(&["a"]), |_| None), Some(vec![]), "a name that nobody has");
+    }
+}

@@ -8,6 +8,8 @@ pub(crate) mod pack;
 pub(crate) mod reading;
 pub(crate) mod scan;
 pub(crate) mod seal;
+#[cfg(test)]
+mod tests;
 
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};

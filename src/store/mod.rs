@@ -21,6 +21,8 @@ mod options;
 mod pack;
 mod read;
 mod stats;
+#[cfg(test)]
+mod wrong_index_tests;
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::run::{before, open};
 use super::*;
@@ -13,7 +14,8 @@ use crate::index::builder::{RunBuilder, RunScope, UserPostings};
 use crate::index::merge::Merge;
 use crate::index::run::Run;
 use crate::io::memory::MemoryDisk;
-use crate::io::{Access, Disk};
+use crate::io::mmap::{SegmentMap, SharedWords};
+use crate::io::{Access, Disk, DiskFile};
 
 /// In the lists, services 1 to 3 are these, and this action is one of the application's own.
 const SERVICES: [&str; 3] = ["s1", "s2", "s3"];
@@ -266,4 +268,91 @@ fn a_merge_ends_when_it_is_told_to() {
     let disk = Arc::new(MemoryDisk::default());
     let written = merge.write(|bytes| disk.allocate(Path::new("some.run"), bytes), &mut { stop });
     assert_eq!(written.unwrap_err().kind(), ErrorKind::Closed);
+}
+
+/// A file in memory that counts its syncs.
+#[derive(Debug)]
+struct Counted {
+    file: Arc<dyn DiskFile>,
+    syncs: Arc<AtomicUsize>,
+}
+
+impl DiskFile for Counted {
+    fn path(&self) -> &Path {
+        self.file.path()
+    }
+
+    fn len(&self) -> u64 {
+        self.file.len()
+    }
+
+    fn read_exact_at(&self, offset: u64, buffer: &mut [u8]) -> Result<()> {
+        self.file.read_exact_at(offset, buffer)
+    }
+
+    fn write_all_at(&self, offset: u64, bytes: &[u8]) -> Result<()> {
+        self.file.write_all_at(offset, bytes)
+    }
+
+    fn sync_data(&self) -> Result<()> {
+        self.syncs.fetch_add(1, Ordering::Relaxed);
+        self.file.sync_data()
+    }
+
+    fn map(&self, start: u64, published: u64, access: Access) -> Result<Arc<SegmentMap>> {
+        self.file.map(start, published, access)
+    }
+
+    fn map_words(&self, access: Access) -> Result<SharedWords> {
+        self.file.map_words(access)
+    }
+
+    fn set_read_only(&self) -> Result<()> {
+        self.file.set_read_only()
+    }
+}
+
+/// Merges runs that hold these users' postings one after the other; how often was synced, and what was told each time.
+fn merge_of_many(users: usize, each: usize) -> (u64, usize, Vec<u64>) {
+    let mut fingerprints: Vec<Fingerprint> = (0..users).map(fingerprint).collect();
+    fingerprints.sort_unstable();
+    let records = (users * each) as u64;
+    let mut builder = RunBuilder::new(scope(BASE, records, 0), users);
+    let times = vec![6_000; each];
+    for (place, user) in fingerprints.iter().enumerate() {
+        let tags = Tags::new(1, 1, 1, 1, 0);
+        let ordinal = |n: usize| u32::try_from(place * each + n).unwrap();
+        let postings: Vec<Posting> = (0..each).map(|n| Posting { ordinal: ordinal(n), tags }).collect();
+        let (user, postings, times) = (*user, &postings[..], &times[..]);
+        builder.push(UserPostings { user, count_before: 0, postings, times }).unwrap();
+    }
+    let run = open(&builder.finish(&names(0)).unwrap()).unwrap();
+    let disk = MemoryDisk::default();
+    let runs = [&run];
+    let merge = Merge::plan(&runs, scope(BASE, records, 1), &mut |_| Ok(())).unwrap();
+    let mut told = Vec::new();
+    let syncs = Arc::new(AtomicUsize::new(0));
+    let make = |bytes| {
+        let file = disk.allocate(Path::new("some.run"), bytes)?;
+        Ok(Arc::new(Counted { file, syncs: Arc::clone(&syncs) }) as Arc<dyn DiskFile>)
+    };
+    let file = merge
+        .write(make, &mut |written| {
+            told.push(written);
+            Ok(())
+        })
+        .unwrap();
+    (file.len(), syncs.load(Ordering::Relaxed), told)
+}
+
+#[test]
+fn a_large_merge_is_told_and_synced_in_pieces() {
+    // One sync at the end for what is small; one more after eight megabytes.
+    let (bytes, syncs, told) = merge_of_many(40_000, 1);
+    assert_eq!((told.iter().sum::<u64>(), syncs), (bytes, 1));
+    let (bytes, syncs, told) = merge_of_many(30, 62_500);
+    assert_eq!((told.iter().sum::<u64>(), syncs), (bytes, 2));
+    assert!(bytes > 9 << 20, "{bytes}");
+    let largest = told.iter().max().copied().unwrap_or_default();
+    assert!(largest < 1 << 20, "{largest} bytes were told at once");
 }

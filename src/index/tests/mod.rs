@@ -3,6 +3,7 @@
 //! The oracle keeps what an event has as plain numbers and decides a filter by them; it uses neither tags nor masks.
 
 mod damage;
+mod forged;
 mod heads;
 mod memory;
 mod merge;
