@@ -6,8 +6,9 @@ use std::io;
 use std::num::NonZeroUsize;
 
 use crate::event::{
-    Assigned, Details, EventId, EventView, NewEvent, Timestamp, UnknownMembers, assign, encode_leaf,
-    from_json_line, leaf_bytes,
+    Action, ActorId, Assigned, Details, EventId, EventView, IdempotencyKey, Message, NewEvent, RequestId,
+    Resource, ResourceId, Service, SessionId, TenantId, Timestamp, UnknownMembers, UserAgent, UserId, assign,
+    encode_leaf, from_json_line, leaf_bytes,
 };
 use crate::exchange::authlog::Parser;
 use crate::exchange::{Importer, JsonLines, LineError, Observer, Parsed, Sink, Taken};
@@ -136,9 +137,9 @@ pub fn names(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     macro_rules! each {
         ($($name:ident)+) => {
-            $(if let Ok(name) = crate::$name::new(text) {
+            $(if let Ok(name) = $name::new(text) {
                 assert_eq!(name.as_str(), text);
-                assert!(crate::$name::new(name.into_owned().as_str().to_owned()).is_ok());
+                assert!($name::new(name.into_owned().as_str().to_owned()).is_ok());
             })+
         };
     }

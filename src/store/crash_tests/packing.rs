@@ -2,13 +2,12 @@
 
 use std::sync::Arc;
 
-use super::controls::is_noticed;
 use super::power::{IMAGES, crash_at, kill_at, places, run};
 use super::rig::{LATER, Rig, Step};
 use crate::error::ErrorKind;
 use crate::format::seeded::{Bug, seed};
 use crate::io::Disk;
-use crate::io::faulty::{Damage, Dice, Fault, Lies};
+use crate::io::faulty::{Damage, Dice, Fault};
 use crate::shard::Job;
 use crate::store::Durability;
 use crate::store::open::WorkersKind;
@@ -215,25 +214,6 @@ fn a_pack_that_is_not_what_the_segments_were_is_refused() {
     assert_eq!(rig.store().stats().unwrap().packs, 0);
     rig.step(Step::Reopen).unwrap();
     rig.verify_open();
-}
-
-fn power_cuts_notice(bug: Bug) -> bool {
-    let steps = workload();
-    let places = places(&mut Rig::new(LATER), &steps);
-    is_noticed(Some(bug), Lies::default(), |_, dice| {
-        let damage = [Damage::Nothing, Damage::Random][dice.below(2)];
-        crash_at(Rig::new(LATER), &steps, places[dice.below(places.len())], damage, dice.next());
-    })
-}
-
-#[test]
-fn a_wrong_pack_that_is_not_verified_is_noticed() {
-    assert!(power_cuts_notice(Bug::PackUnverified));
-}
-
-#[test]
-fn segments_that_are_removed_before_the_manifest_is_durable_are_noticed() {
-    assert!(power_cuts_notice(Bug::PackedBeforeManifest));
 }
 
 #[test]
