@@ -10,6 +10,8 @@ mod concurrent;
 mod damage;
 #[path = "suite/epochs.rs"]
 mod epochs;
+#[path = "suite/faults.rs"]
+mod faults;
 #[path = "suite/figures.rs"]
 mod figures;
 #[path = "suite/fixture.rs"]
@@ -20,6 +22,8 @@ mod full_disk;
 mod golden;
 #[path = "suite/interop.rs"]
 mod interop;
+#[path = "suite/kill.rs"]
+mod kill;
 #[path = "suite/memory.rs"]
 mod memory;
 #[path = "suite/merging.rs"]

@@ -45,6 +45,11 @@ pub(crate) trait Disk: Send + Sync + Debug {
     fn remove(&self, path: &Path) -> Result<()>;
     /// Makes the names in the directory durable.
     fn sync_dir(&self, path: &Path) -> Result<()>;
+    /// Keeps a directory open for as long as the disk is used, so that [`Self::sync_dir`] of it needs no new descriptor: a
+    /// process that has none left must not take that for a failed sync.
+    fn keep_open(&self, _directory: &Path) -> Result<()> {
+        Ok(())
+    }
     /// Makes a new file with all of its `bytes` allocated, reading as zeros. A failure leaves no file behind.
     fn allocate(&self, path: &Path, bytes: u64) -> Result<Arc<dyn DiskFile>>;
     /// Cuts a file that nobody has open or mapped to `bytes`: what was allocated and not used. For files that have their
@@ -75,6 +80,11 @@ pub(crate) trait DiskFile: Send + Sync + Debug {
     fn read_exact_at(&self, offset: u64, buffer: &mut [u8]) -> Result<()>;
     /// Writes all of `bytes` at `offset`.
     fn write_all_at(&self, offset: u64, bytes: &[u8]) -> Result<()>;
+    /// Whether the process may write to the end of the file now: a limit on the size of files holds for writing to longer ones
+    /// too. A caller that takes a failed write for a failed disk asks before.
+    fn check_size_limit(&self) -> Result<()> {
+        Ok(())
+    }
     /// The next bytes from `offset` on that may be other than zero; `None` if there are none up to the end.
     fn data_from(&self, offset: u64) -> Result<Option<Range<u64>>> {
         Ok((offset < self.len()).then(|| offset..self.len()))
@@ -88,6 +98,10 @@ pub(crate) trait DiskFile: Send + Sync + Debug {
     }
     /// Makes the file's bytes durable (`fdatasync`).
     fn sync_data(&self) -> Result<()>;
+    /// Whether a directory still has the file: one that was removed is gone when it is closed, synced or not.
+    fn has_name(&self) -> bool {
+        true
+    }
     /// Maps the whole file. Bytes from `start` up to `published` may be read at once.
     fn map(&self, start: u64, published: u64, access: Access) -> Result<Arc<SegmentMap>>;
     /// Maps the whole file as 64-bit words. It must not be mapped in another way at the same time.

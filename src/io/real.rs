@@ -1,15 +1,21 @@
 //! The real disk: POSIX files, `fallocate`, `fdatasync`, `flock`.
+//!
+//! No file is made longer than the process may make one (`RLIMIT_FSIZE`): the kernel's answer to that is a signal, which
+//! kills a process that doesn't expect it, and what signals do is for the program to say, not for a library.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::ops::Range;
-use std::os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use memmap2::{MmapOptions, MmapRaw};
+use parking_lot::Mutex;
 use rustix::fs::{FallocateFlags, SeekFrom};
+use rustix::process::Resource;
 
 #[cfg(test)]
 use super::lies::{Lie, tells};
@@ -19,7 +25,10 @@ use crate::error::{Error, ErrorKind, Result};
 
 /// The machine's own file system.
 #[derive(Debug, Default)]
-pub(crate) struct RealDisk;
+pub(crate) struct RealDisk {
+    /// Directories that are kept open.
+    kept: Mutex<BTreeMap<PathBuf, Arc<File>>>,
+}
 
 /// How long an opener waits for the lock: a reader that is opening may hold it.
 const LOCK_PATIENCE: Duration = Duration::from_millis(500);
@@ -67,6 +76,7 @@ impl Disk for RealDisk {
         if mode == Mode::Private {
             options.mode(0o600);
         }
+        within_size_limit(bytes.len() as u64).map_err(|source| Error::io("write", path, source))?;
         let mut file = options.open(path).map_err(|source| Error::io("create", path, source))?;
         #[cfg(test)]
         if tells(Lie::ReplacementNotSynced) {
@@ -81,7 +91,7 @@ impl Disk for RealDisk {
     }
 
     fn write_unsynced(&self, path: &Path, bytes: &[u8]) -> Result<()> {
-        fs::write(path, bytes).map_err(|source| {
+        within_size_limit(bytes.len() as u64).and_then(|()| fs::write(path, bytes)).map_err(|source| {
             let _ = fs::remove_file(path);
             Error::io("write", path, source)
         })
@@ -103,9 +113,17 @@ impl Disk for RealDisk {
         if tells(Lie::DirectoryNotSynced) {
             return Ok(());
         }
-        File::open(path)
+        let kept = self.kept.lock().get(path).cloned();
+        kept.map_or_else(|| File::open(path).map(Arc::new), Ok)
             .and_then(|directory| directory.sync_all())
             .map_err(|source| Error::io("sync the directory", path, source))
+    }
+
+    fn keep_open(&self, directory: &Path) -> Result<()> {
+        let file =
+            File::open(directory).map_err(|source| Error::io("open the directory", directory, source))?;
+        self.kept.lock().insert(directory.to_owned(), Arc::new(file));
+        Ok(())
     }
 
     fn allocate(&self, path: &Path, bytes: u64) -> Result<Arc<dyn DiskFile>> {
@@ -172,8 +190,8 @@ impl Disk for RealDisk {
         }
         // The holder's name helps people; the lock itself is the kernel's and ends with the process.
         let name = format!("process {}", std::process::id());
-        let _ = file
-            .set_len(0)
+        let _ = within_size_limit(name.len() as u64 + 1)
+            .and_then(|()| file.set_len(0))
             .and_then(|()| file.rewind())
             .and_then(|()| file.write_all(format!("{name}\n").as_bytes()));
         Ok(Box::new(RealLock { _file: Some(file) }))
@@ -240,8 +258,17 @@ impl Disk for RealDisk {
     }
 }
 
+/// Refuses what would be longer than the process's limit on the size of files, before the kernel does.
+fn within_size_limit(bytes: u64) -> io::Result<()> {
+    match rustix::process::getrlimit(Resource::Fsize).current {
+        Some(limit) if bytes > limit => Err(rustix::io::Errno::FBIG.into()),
+        _ => Ok(()),
+    }
+}
+
 /// Allocates every block, by writing zeros where the file system can't `fallocate`.
 fn allocate_whole(file: &File, bytes: u64) -> io::Result<()> {
+    within_size_limit(bytes)?;
     match rustix::fs::fallocate(file, FallocateFlags::empty(), 0, bytes) {
         Ok(()) => Ok(()),
         Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => {
@@ -308,7 +335,13 @@ impl DiskFile for RealFile {
     }
 
     fn write_all_at(&self, offset: u64, bytes: &[u8]) -> Result<()> {
-        self.file.write_all_at(bytes, offset).map_err(|source| Error::io("write", &self.path, source))
+        within_size_limit(offset.saturating_add(bytes.len() as u64))
+            .and_then(|()| self.file.write_all_at(bytes, offset))
+            .map_err(|source| Error::io("write", &self.path, source))
+    }
+
+    fn check_size_limit(&self) -> Result<()> {
+        within_size_limit(self.bytes).map_err(|source| Error::io("write", &self.path, source))
     }
 
     fn data_from(&self, offset: u64) -> Result<Option<Range<u64>>> {
@@ -342,6 +375,10 @@ impl DiskFile for RealFile {
             return synced.map_err(|source| Error::io("sync", &self.path, source));
         }
         self.file.sync_data().map_err(|source| Error::io("sync", &self.path, source))
+    }
+
+    fn has_name(&self) -> bool {
+        self.file.metadata().map_or(true, |metadata| metadata.nlink() > 0)
     }
 
     fn map(&self, start: u64, published: u64, access: Access) -> Result<Arc<SegmentMap>> {

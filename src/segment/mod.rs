@@ -455,6 +455,15 @@ impl Segment {
         self.file.sync_data().inspect_err(|error| *failure = Some(error.clone()))
     }
 
+    /// Whether its file is still in the directory; an error that says so if it isn't.
+    pub(crate) fn check_name(&self) -> Result<()> {
+        if self.file.has_name() {
+            return Ok(());
+        }
+        let message = "the file was removed while the store had it open";
+        Err(Error::at(ErrorKind::Io, self.file.path(), message))
+    }
+
     /// The bytes that its published records take in the log.
     pub(crate) fn record_bytes(&self) -> u64 {
         (self.map.published() as u64).saturating_sub(RECORDS_START)

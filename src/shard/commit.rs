@@ -76,6 +76,13 @@ impl<'s> Dirty<'s> {
                 return;
             }
             self.shard.establish_this(segment);
+            // What somebody removed is gone at the next opening: no reason to tell anyone that it is durable. What was told
+            // to be durable meanwhile was sealed, and its file may have made place for a pack.
+            if let Err(error) = segment.check_name()
+                && self.shard.durable() < self.end.min(segment.end())
+            {
+                self.shard.set_poisoned(&error);
+            }
             if self.shard.poison().is_some() {
                 return;
             }

@@ -166,6 +166,8 @@ impl Shard {
 
     fn seal_frozen(&self, frozen: &Frozen) -> Result<()> {
         let segment = &frozen.segment;
+        // No fault of the disk: tried again when the limit is gone.
+        segment.file().check_size_limit()?;
         let Sealing { footer, times, .. } = seal(segment, frozen.users_total).inspect_err(|error| {
             // Records may be among what the sync lost. A full disk can't be the cause: the space was allocated.
             if error.kind() != ErrorKind::Corruption {
@@ -232,6 +234,9 @@ impl Shard {
         }
         let view = self.view();
         let Some(segment) = view.segments.last() else { return };
+        if segment.file().check_size_limit().is_err() {
+            return;
+        }
         let written = segment.write_slot(durable, false).and_then(|()| segment.sync());
         match written {
             Ok(()) => self.slot_floor.store(durable, Ordering::Relaxed),

@@ -119,6 +119,7 @@ pub(crate) fn open(
     repair: Repair,
 ) -> Result<(Opened, ShardRecovery)> {
     let mut manifest = read_manifest(context, dir, shard)?;
+    context.disk.keep_open(dir)?;
     let unlisted = add_unlisted(context, dir, shard, &mut manifest)?;
     let opening = Opening { context, dir, shard, repair, unlisted };
     let sealed = open_sealed(context, dir, shard, &manifest, repair)?;

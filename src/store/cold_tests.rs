@@ -36,7 +36,7 @@ fn options() -> Options {
 }
 
 fn host() -> Host {
-    Host { workers: WorkersKind::Caller, ..Host::machine(RealDisk) }
+    Host { workers: WorkersKind::Caller, ..Host::machine(RealDisk::default()) }
 }
 
 fn fill(store: &Store, events: usize) {

@@ -237,7 +237,7 @@ impl Options {
     /// As [`Store::open`], and [`InvalidOption`](ErrorKind::InvalidOption).
     pub fn open(self, path: impl Into<PathBuf>) -> Result<Store> {
         self.check()?;
-        super::open::open(&self, &Host::machine(RealDisk), path.into())
+        super::open::open(&self, &Host::machine(RealDisk::default()), path.into())
     }
 
     /// Makes a new store in a directory that is empty or not there.
@@ -248,7 +248,7 @@ impl Options {
     /// system says.
     pub fn create_new(self, path: impl Into<PathBuf>) -> Result<Store> {
         self.check()?;
-        super::open::create_new(&self, &Host::machine(RealDisk), path.into())
+        super::open::create_new(&self, &Host::machine(RealDisk::default()), path.into())
     }
 
     /// A new store in memory, gone with its last clone.

@@ -10,6 +10,8 @@ mod crash;
 mod disk;
 #[path = "cli/ingest.rs"]
 mod ingest;
+#[path = "cli/inject.rs"]
+mod inject;
 #[path = "cli/oracle.rs"]
 mod oracle;
 #[path = "cli/shell.rs"]

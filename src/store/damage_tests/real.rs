@@ -26,7 +26,7 @@ fn files_that_are_cut_gone_or_exchanged_are_told_on_a_real_disk() {
     let ground = Ground::new();
     let scratch = tempfile::tempdir().unwrap();
     let dir = scratch.path().join("store");
-    let real: std::sync::Arc<dyn Disk> = std::sync::Arc::new(RealDisk);
+    let real: std::sync::Arc<dyn Disk> = std::sync::Arc::new(RealDisk::default());
     let clock: std::sync::Arc<dyn crate::io::clock::Clock> = std::sync::Arc::new(SystemClock::new());
     let mut images = 0;
     for (path, bytes) in ground.files() {

@@ -122,7 +122,7 @@ impl Expected<'_> {
             }
             let dir = memory_dir();
             image.write_to(dir.path()).map_err(|error| error.to_string())?;
-            self.check_on(Arc::new(RealDisk), store_dir(dir.path()), dice)
+            self.check_on(Arc::new(RealDisk::default()), store_dir(dir.path()), dice)
         }));
         outcome.unwrap_or_else(|panic| {
             let text = panic.downcast_ref::<String>().cloned();

@@ -94,7 +94,7 @@ struct Process {
 pub(super) fn live(root: &Path, life: Life) {
     let options = options(life.durability());
     let opened = if life.no_threads {
-        let host = Host { workers: WorkersKind::Nobody, ..Host::machine(RealDisk) };
+        let host = Host { workers: WorkersKind::Nobody, ..Host::machine(RealDisk::default()) };
         open::open(&options, &host, store_dir(root))
     } else {
         options.open(store_dir(root))

@@ -1,0 +1,90 @@
+//! Faults of the real machine, under the library: limits of the process, little memory, file systems that become read-only,
+//! directories that vanish, other processes. Typed errors, never a signal, and what was acknowledged is there afterwards.
+//!
+//! What needs a process of its own runs in this binary again (`in_a_process_of_its_own`). A full disk is in `full_disk.rs`
+//! and `cli/disk.rs`.
+
+#[path = "faults/fork.rs"]
+mod fork;
+#[path = "faults/limits.rs"]
+mod limits;
+#[path = "faults/memory.rs"]
+mod memory;
+#[path = "faults/mounts.rs"]
+mod mounts;
+#[path = "faults/processes.rs"]
+mod processes;
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use usertrail::{Message, NewEvent, Options, Order, SessionId, Store};
+
+use crate::fixture::{user, whole_log};
+
+/// What a process of its own is to do: "NAME DIRECTORY".
+const TASK: &str = "USERTRAIL_FAULTS_TASK";
+
+/// An event that says which it is.
+fn event(number: u64) -> NewEvent<'static> {
+    let login = NewEvent::login(user("alice"), SessionId::new(format!("s-{number}")).unwrap());
+    login.message(Message::new("m".repeat(1_000)).unwrap()).build().unwrap()
+}
+
+fn options() -> Options {
+    Options::new().shards(1).segment_bytes_max(1 << 20)
+}
+
+/// Appends events from `first` on, and says how many there are then.
+fn append(store: &Store, first: u64, count: u64) -> u64 {
+    for number in first..first + count {
+        assert_eq!(store.append(&event(number)).unwrap().user_sequence.unwrap().get(), number);
+    }
+    first + count
+}
+
+/// That the store shows the first `count` events and no others.
+#[track_caller]
+fn assert_holds(store: &Store, count: u64) {
+    let log = whole_log(store, &user("alice"), Order::Oldest, 500).unwrap();
+    assert_eq!(log.len() as u64, count);
+    for (number, event) in log.iter().enumerate() {
+        assert_eq!(event.session_id(), Some(format!("s-{number}").as_str()));
+    }
+    assert_eq!(whole_log(store, &user("alice"), Order::Newest, 500).unwrap().len() as u64, count);
+}
+
+/// This binary, with a task. `before` is a line of shell that runs in the process first.
+fn process(task: &str, dir: &Path, before: &str) -> Command {
+    let mut command = Command::new("sh");
+    command.args(["-c", &format!("{before} exec \"$0\" \"$@\"")]).arg(std::env::current_exe().unwrap());
+    let (_, module) = module_path!().split_once("::").unwrap();
+    command.args([&format!("{module}::in_a_process_of_its_own"), "--exact", "--ignored", "--nocapture"]);
+    command.env(TASK, format!("{task} {}", dir.display())).stdin(Stdio::null());
+    command
+}
+
+/// Runs a task to its end, which must be a good one.
+#[track_caller]
+fn run(task: &str, dir: &Path, before: &str) -> Output {
+    let output = process(task, dir, before).output().unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{task}: {}\n{stderr}", output.status);
+    output
+}
+
+#[test]
+#[ignore = "started by the tests of faults"]
+fn in_a_process_of_its_own() {
+    let Ok(task) = std::env::var(TASK) else { return };
+    let (task, dir) = task.split_once(' ').unwrap();
+    let dir = PathBuf::from(dir);
+    match task {
+        "file-size" => limits::under_a_limit_of_file_sizes(&dir),
+        "descriptors" => limits::without_descriptors(&dir),
+        "memory" => memory::in_little_memory(&dir),
+        "locked" => processes::beside_a_writer(&dir),
+        "append" => mounts::append_until_it_fails(&dir),
+        _ => panic!("no such task: {task}"),
+    }
+}

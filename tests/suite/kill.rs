@@ -1,0 +1,161 @@
+//! A writer that is killed, over and over, at any moment: while it appends, seals, merges, packs, opens or closes. Whatever it
+//! had acknowledged is there afterwards, byte for byte, each user's log without a gap, the same in both orders.
+//!
+//! The writer is this binary again (`kill/writer.rs`); it acknowledges through a pipe, so what was acknowledged before a kill
+//! is known to the last event. What a kill can't show is a missing sync: the page cache survives it. The simulator and the
+//! recording file system are for that.
+
+#[path = "kill/events.rs"]
+mod events;
+#[path = "kill/oracle.rs"]
+mod oracle;
+#[path = "kill/writer.rs"]
+mod writer;
+
+use std::io::{BufRead, BufReader, Read};
+use std::os::unix::process::ExitStatusExt;
+use std::process::{ChildStdout, Command, Stdio};
+use std::sync::mpsc::{Sender, channel};
+use std::time::Duration;
+
+use events::{ACK_BYTES, Ack, Draw};
+use oracle::Yard;
+use writer::{Flaw, MARK, Task};
+
+use crate::figures::{Bound, Controls, figure, seed};
+
+/// How many kills a directory sees before the next begins empty, and how many acknowledgements at most.
+const KILLS_OF_A_YARD: u64 = 40;
+const ACKS_OF_A_YARD: usize = 40_000;
+/// How long to wait for a writer that should need milliseconds, before it is killed as it is.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+/// When to kill: so long after it began to open the store, or after so many acknowledgements if that is earlier.
+#[derive(Clone, Copy, Debug)]
+struct Moment {
+    wait: Duration,
+    acks: usize,
+}
+
+impl Moment {
+    fn draw(draw: &mut Draw) -> Self {
+        let micros = |micros| Duration::from_micros(micros);
+        match draw.below(4) {
+            // Opening takes some milliseconds, more where there is much to recover.
+            0 => Self { wait: micros(draw.below(8_000)), acks: usize::MAX },
+            1 => Self { wait: micros(60_000), acks: usize::try_from(1 + draw.below(200)).unwrap() },
+            _ => Self { wait: micros(draw.below(60_000)), acks: usize::MAX },
+        }
+    }
+}
+
+/// Reads acknowledgements until the pipe is closed; tells when the writer begins to open, and when enough are there.
+fn read_acks(stdout: ChildStdout, enough: usize, told: &Sender<()>) -> Vec<Ack> {
+    let mut stdout = BufReader::new(stdout);
+    let mut line = Vec::new();
+    // What the test harness says comes first.
+    while stdout.read_until(b'\n', &mut line).unwrap() > 0 && line != MARK.as_bytes() {
+        line.clear();
+    }
+    let _ = told.send(());
+    let mut acks = Vec::new();
+    let mut bytes = [0; ACK_BYTES];
+    while stdout.read_exact(&mut bytes).is_ok() {
+        acks.push(Ack::decode(&bytes));
+        if acks.len() == enough {
+            let _ = told.send(());
+        }
+    }
+    acks
+}
+
+/// Lets a writer run until the moment, kills it, and gives what it had acknowledged.
+fn run_and_kill(task: &Task, moment: Moment) -> Vec<Ack> {
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", &writer::test_name(), "--ignored", "--nocapture", "--test-threads=1"])
+        .env(writer::TASK, task.encode())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let stdout = child.stdout.take().unwrap();
+    let (tell, told) = channel();
+    let reader = std::thread::spawn(move || read_acks(stdout, moment.acks, &tell));
+    // An end of the channel is a writer that has ended by itself.
+    let _ = told.recv_timeout(PATIENCE);
+    let _ = told.recv_timeout(moment.wait);
+    // It may have failed, and be gone.
+    let _ = child.kill();
+    let acks = reader.join().unwrap();
+    let mut stderr = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
+    let status = child.wait().unwrap();
+    assert_eq!(status.signal(), Some(9), "the writer ended by itself: {status}, {task:?}\n{stderr}");
+    acks
+}
+
+/// What a run of kills came to.
+#[derive(Default)]
+struct Tally {
+    kills: u64,
+    opening: u64,
+    acknowledged: u64,
+    looks: u64,
+    listed: u64,
+}
+
+/// Kills writers for as long as it goes on; the first thing that is wrong ends it.
+fn kill_on(goes_on: &dyn Fn(u64) -> bool, seed: u64, flaw: Flaw) -> Result<Tally, String> {
+    let mut draw = Draw::new(seed);
+    let mut tally = Tally::default();
+    while goes_on(tally.kills) {
+        let mut yard = Yard::new();
+        for life in 0..u32::try_from(KILLS_OF_A_YARD).unwrap() {
+            let task = Task { dir: yard.dir(), life, seed: draw.next(), flaw };
+            let moment = Moment::draw(&mut draw);
+            let acks = run_and_kill(&task, moment);
+            tally.kills += 1;
+            tally.opening += u64::from(acks.is_empty());
+            tally.acknowledged += acks.len() as u64;
+            yard.acknowledged(acks);
+            let last = yard.count() > ACKS_OF_A_YARD || !goes_on(tally.kills);
+            // Not after each: the next opening is to meet what a kill has left, and what a kill of that has left.
+            if last || draw.below(3) == 0 {
+                let told =
+                    |error| format!("seed {seed}, kill {}, {task:?}, {moment:?}: {error}", tally.kills);
+                tally.listed += yard.look(last).map_err(told)?;
+                tally.looks += 1;
+            }
+            if last {
+                break;
+            }
+        }
+    }
+    Ok(tally)
+}
+
+#[test]
+fn a_kill_at_any_moment_takes_nothing_that_was_acknowledged() {
+    let seed = seed(1);
+    let mut controls = Controls::default();
+    for flaw in [Flaw::AcknowledgedFirst, Flaw::Dropped, Flaw::Twice, Flaw::OtherBytes] {
+        let outcome = kill_on(&|kills| kills < 40, seed, flaw);
+        controls.add(outcome.is_err());
+        assert!(outcome.is_err(), "{flaw:?} went unnoticed");
+    }
+    let bound = Bound::new(60);
+    let Tally { kills, opening, acknowledged, looks, listed } =
+        kill_on(&|kills| bound.goes_on(kills), seed, Flaw::None).unwrap_or_else(|error| panic!("{error}"));
+    assert!(opening > 0 && looks > 0 && acknowledged > 0, "{acknowledged} acknowledgements in {kills} kills");
+    figure(
+        "a kill at any moment takes nothing that was acknowledged",
+        "kill::a_kill_at_any_moment_takes_nothing_that_was_acknowledged",
+        format!(
+            "{kills} kills ({opening} before the first acknowledgement), {acknowledged} acknowledgements, {looks} looks at \
+             {listed} events, 0 lost, seed {seed}, {:.1} min",
+            bound.minutes()
+        ),
+        controls,
+    );
+}
