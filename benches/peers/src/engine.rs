@@ -130,6 +130,7 @@ pub struct Kind {
 /// All of them; the first is what the others are compared with.
 pub const ENGINES: &[Kind] = &[
     crate::trail::KIND,
+    crate::trail::PACKED,
     crate::fjall::KIND,
     #[cfg(feature = "rocksdb")]
     crate::rocks::KIND,

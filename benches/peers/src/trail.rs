@@ -10,27 +10,36 @@ use crate::reads_by_visit;
 pub const KIND: Kind = Kind {
     name: "usertrail",
     settings: "4 shards, segments of 64 MiB; Buffered, or Durable; batches by append_batch; pages lend events in place",
-    with,
+    with: |dir, sync, body| with(dir, sync, body, false),
 };
 
-struct Trail(Store);
+pub const PACKED: Kind = Kind {
+    name: "usertrail-packed",
+    settings: "the same, and all that is sealed packed after the load",
+    with: |dir, sync, body| with(dir, sync, body, true),
+};
 
-fn with(dir: &Path, sync: Sync, body: Body<'_>) -> Outcome<()> {
+struct Trail {
+    store: Store,
+    packed: bool,
+}
+
+fn with(dir: &Path, sync: Sync, body: Body<'_>, packed: bool) -> Outcome<()> {
     let durability = match sync {
         Sync::Buffered => Durability::Buffered,
         Sync::Durable => Durability::Durable,
     };
     // The directory is there already, and empty when the store is new.
     let store = Options::new().shards(4).durability(durability).create_if_missing(true).open(dir)?;
-    let trail = Trail(store);
+    let trail = Trail { store, packed };
     body(&trail)?;
-    trail.0.close()?;
+    trail.store.close()?;
     Ok(())
 }
 
 impl Trail {
     fn visit(&self, question: Question<'_>, mut visit: impl FnMut(Fields<'_>)) -> Outcome<usize> {
-        let mut query = self.0.user_log(question.user).limit(LIMIT);
+        let mut query = self.store.user_log(question.user).limit(LIMIT);
         if let Some((category, level)) = question.filter {
             query = query.category(category).level(level);
         }
@@ -52,9 +61,9 @@ impl Trail {
 impl Engine for Trail {
     fn append(&self, _first: u64, events: &[NewEvent<'static>]) -> Outcome<()> {
         if let [event] = events {
-            self.0.append(event)?;
+            self.store.append(event)?;
         } else {
-            self.0.append_batch(events).map_err(usertrail::Error::from)?;
+            self.store.append_batch(events).map_err(usertrail::Error::from)?;
         }
         Ok(())
     }
@@ -66,10 +75,14 @@ impl Engine for Trail {
     reads_by_visit!();
 
     fn bytes_ahead(&self) -> Outcome<u64> {
-        Ok(self.0.stats()?.bytes_ahead)
+        Ok(self.store.stats()?.bytes_ahead)
     }
 
     fn settle(&self) -> Outcome<()> {
-        Ok(self.0.maintain()?)
+        self.store.maintain()?;
+        if self.packed {
+            self.store.pack()?;
+        }
+        Ok(())
     }
 }
