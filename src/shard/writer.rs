@@ -386,25 +386,24 @@ impl Shard {
             .appender()
             .ok_or_else(|| Error::at(ErrorKind::Io, segment.path(), "the segment has a writer already"))?;
         let tail = Arc::new(TailIndex::new(writer.next, segment.records_max()));
-        self.unsynced.lock().push(Arc::clone(&segment));
-        self.frozen.lock().push(Frozen {
-            segment: Arc::clone(&writer.segment),
-            tail: Arc::clone(&writer.tail),
+        let frozen = Frozen {
+            segment: std::mem::replace(&mut writer.segment, Arc::clone(&segment)),
+            tail: std::mem::replace(&mut writer.tail, Arc::clone(&tail)),
             users_total: writer.users_total,
             index_bytes,
-        });
+        };
+        writer.populate_asked = appender.end() + POPULATE_BYTES;
+        // Dropping the old appender gives the old mapping's end to whoever seals it: before anyone is told to.
+        writer.appender = appender;
+        writer.index_full = false;
+        writer.recent_actions = Recent::default();
+        writer.recent_services = Recent::default();
+        self.unsynced.lock().push(Arc::clone(&segment));
+        self.frozen.lock().push(frozen);
         self.change_view(|view| {
             view.segments.push(Arc::clone(&segment));
             view.sources.push(Source::Tail(Arc::clone(&tail), Arc::clone(&segment)));
         });
-        writer.populate_asked = appender.end() + POPULATE_BYTES;
-        // Dropping the old appender gives the old mapping's end to whoever seals it.
-        writer.appender = appender;
-        writer.segment = segment;
-        writer.tail = tail;
-        writer.index_full = false;
-        writer.recent_actions = Recent::default();
-        writer.recent_services = Recent::default();
         writer.wants_seal = true;
         Ok(())
     }
