@@ -521,9 +521,13 @@ impl<'s> Judge<'s> {
 
     /// Appends an event of each user: the trail goes on where it ended.
     fn append(&mut self, appended: &mut Vec<Known>) -> std::result::Result<(), Fault> {
-        for (number, name) in USERS.iter().enumerate() {
+        // Looked at before anyone's: an older log that goes on has other events where the sample's were.
+        let heads = (0..USERS.len()).map(|number| {
             let before = self.expected(number, Order::Oldest, Wanted::All);
-            let (count, previous) = (before.len() as u64, before.last().map(|event| event.sequence));
+            (before.len() as u64, before.last().map(|event| event.sequence))
+        });
+        let heads: Vec<(u64, Option<u64>)> = heads.collect();
+        for (number, (name, (count, previous))) in USERS.iter().zip(heads).enumerate() {
             let mine = self.sample.events.len() + number;
             let event = event(Some(number), mine).map_err(|error| error.to_string())?;
             let Some(receipt) = self.told.take(self.store.append(&event), self.dir)? else { continue };

@@ -54,6 +54,17 @@ fn assert_holds(store: &Store, count: u64) {
     assert_eq!(whole_log(store, &user("alice"), Order::Newest, 500).unwrap().len() as u64, count);
 }
 
+/// That the store shows them, and shows them again when it was closed and opened.
+#[track_caller]
+fn assert_holds_reopened(store: Store, dir: &Path, count: u64) {
+    assert_holds(&store, count);
+    store.close().unwrap();
+    drop(store);
+    let store = Store::open(dir).unwrap();
+    assert_holds(&store, count);
+    store.check().unwrap();
+}
+
 /// This binary, with a task. `before` is a line of shell that runs in the process first.
 fn process(task: &str, dir: &Path, before: &str) -> Command {
     let mut command = Command::new("sh");

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 
-use super::{Change, Ground, Image};
+use super::{Change, Ground, Image, Kind, kind_of};
 use crate::figures::{Bound, figure, seed};
 use crate::io::faulty::Dice;
 
@@ -152,4 +152,18 @@ fn a_closed_store_tells_the_truth_or_names_the_place() {
     );
     let test = "store::damage_tests::work::a_closed_store_tells_the_truth_or_names_the_place";
     figure("damage is told, or changes nothing", test, line, super::controls::all());
+}
+
+/// An ordinary run draws few of these.
+#[test]
+fn an_older_log_goes_on_where_it_ends() {
+    let ground = Ground::new();
+    let is_older =
+        |(path, change): &Image| matches!(change, Change::Older(_)) && kind_of(path) == Some(Kind::Segment);
+    let mut shorter = 0;
+    for image in ground.changes(|_| Vec::new()).into_iter().filter(is_older) {
+        let told = ground.try_image(&image, false, true).unwrap();
+        shorter += usize::from(told.is_some_and(|told| told.older));
+    }
+    assert!(shorter > 0, "a segment that was used after the store was opened again");
 }

@@ -5,7 +5,7 @@
 
 use usertrail::{ErrorKind, Store};
 
-use super::{append, assert_holds, options};
+use super::{append, assert_holds_reopened, options};
 
 unsafe extern "C" {
     safe fn fork() -> i32;
@@ -33,10 +33,5 @@ fn a_child_that_forks_and_ends_leaves_the_store_to_its_parent() {
         // The child's copy of the descriptor was closed with it; the lock is this process's.
         assert_eq!(Store::open(&dir).unwrap_err().kind(), ErrorKind::Locked);
     }
-    assert_holds(&store, count);
-    store.close().unwrap();
-    drop(store);
-    let store = Store::open(&dir).unwrap();
-    assert_holds(&store, count);
-    store.check().unwrap();
+    assert_holds_reopened(store, &dir, count);
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use usertrail::{ErrorKind, Options, Store};
 
-use super::{append, assert_holds, event, options, run};
+use super::{append, assert_holds, assert_holds_reopened, event, options, run};
 use crate::figures::{Controls, figure};
 
 fn limit(resource: Resource, soft: Option<u64>) {
@@ -117,12 +117,7 @@ pub(super) fn without_descriptors(dir: &Path) {
     assert!(descriptors() < 1000);
     let count = append(&store, count, 5_000);
     store.maintain().unwrap();
-    assert_holds(&store, count);
-    store.close().unwrap();
-    drop(store);
-    let store = Store::open(&dir).unwrap();
-    assert_holds(&store, count);
-    store.check().unwrap();
+    assert_holds_reopened(store, &dir, count);
 }
 
 #[test]
