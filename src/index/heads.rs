@@ -269,7 +269,8 @@ impl HeadTable {
         Ok(())
     }
 
-    fn writing<T>(&self, write: impl FnOnce() -> T) -> T {
+    /// No entry that `write` stores is taken for damage while it is half written.
+    pub(super) fn writing<T>(&self, write: impl FnOnce() -> T) -> T {
         self.turn.fetch_add(1, Ordering::AcqRel);
         let outcome = write();
         self.turn.fetch_add(1, Ordering::AcqRel);

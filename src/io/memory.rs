@@ -116,6 +116,11 @@ impl MemoryDisk {
 
 #[cfg(test)]
 impl MemoryDisk {
+    /// Changes a file's bytes under those who have mapped it.
+    pub(crate) fn forget(&self, path: &Path, offset: usize, bytes: &[u8]) {
+        self.files.lock().get(path).unwrap().memory.forget(offset, bytes);
+    }
+
     /// Puts a file there: zeros, but for these pieces.
     pub(crate) fn put_pieces<'p>(
         &self,

@@ -122,7 +122,7 @@ impl PackedRecords {
     }
 
     /// How many blocks were read.
-    pub(super) fn blocks(&self) -> usize {
+    pub(crate) fn blocks(&self) -> usize {
         self.slots.len()
     }
 

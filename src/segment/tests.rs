@@ -2,6 +2,7 @@
 //!
 //! Owns the small segment that these tests write. Uses no store: what follows from a scan is the shard's to decide.
 
+mod packs;
 mod reading;
 mod scanning;
 

@@ -9,8 +9,8 @@ use rustix::fs::{Advice, fadvise, statfs};
 
 use super::background::tests::work_off;
 use super::open::{Host, WorkersKind, create_new, open};
-use super::{Options, PackAfter, Store};
-use crate::event::{Action, Details, NewEvent, UserId};
+use super::{Options, PackAfter, Store, UserLogQuery};
+use crate::event::{Action, Category, Details, Level, NewEvent, Service, Timestamp, UserId};
 use crate::figures::skipped;
 use crate::format::seeded::{Bug, seed};
 use crate::index::run::BLOCKS_READ;
@@ -246,4 +246,121 @@ fn pages_from_packs_are_those_of_the_index() {
     };
     assert_eq!(blocks(1_001, 100), 0);
     assert!(blocks(7, 300) <= 3, "of what is not packed alone");
+}
+
+/// An event of a log of which several packs are made, as the questions of a test see it.
+#[derive(Clone, Copy)]
+struct Noted {
+    user: usize,
+    sequence: u64,
+    level: Level,
+    category: Category,
+    second: i64,
+}
+
+const LEVELS: [Level; 3] = [Level::Info, Level::Warning, Level::Suspicious];
+const CATEGORIES: [Category; 3] = [Category::Auth, Category::Data, Category::System];
+
+/// A log whose segments are packed as they are sealed, so that packs of one segment and of several lie beside each other.
+fn many_packs(disk: &MemoryDisk) -> (Store, Vec<Noted>) {
+    let host = Host { workers: WorkersKind::Caller, ..Host::machine(disk.clone()) };
+    let options = options().pack_after(PackAfter::Bytes(0));
+    let store = create_new(&options, &host, "memory".into()).unwrap();
+    let mut log = Vec::new();
+    for number in 0..3_000_usize {
+        // Some come in the first third alone, one comes in the last alone.
+        let user = match number % 50 {
+            7 if number < 1_000 => 100 + number % 3,
+            8 if number > 2_900 => 200,
+            _ => number * number % 11,
+        };
+        let (level, category) = (LEVELS[number % 3], CATEGORIES[number / 3 % 3]);
+        let second = i64::try_from(number * 7 % 2_000).unwrap();
+        let text = serde_json::json!({ "number": number, "text": "x".repeat(2_500) });
+        let event =
+            NewEvent::builder(Action::AUTH_LOGIN).user(self::user(user)).level(level).category(category);
+        let event = event.occurred_at(Timestamp::from_micros(second * 1_000_000));
+        let event = event.service(Service::new(["web", "app", "sync"][number % 3]).unwrap());
+        let event = event.details(Details::from_value(&text).unwrap()).build().unwrap();
+        let sequence = store.append(&event).unwrap().sequence.get();
+        log.push(Noted { user, sequence, level, category, second });
+    }
+    (store, log)
+}
+
+#[test]
+fn pages_over_several_packs_are_those_of_a_list() {
+    type Question = (fn(UserLogQuery<'_>) -> UserLogQuery<'_>, fn(&Noted) -> bool);
+    let disk = MemoryDisk::default();
+    let (store, log) = many_packs(&disk);
+    let view = store.0.core.shards[0].view();
+    let segments: Vec<_> = view.packs.iter().map(|pack| pack.parts().len()).collect();
+    assert!(segments.len() > 2 && segments[0] > 1, "{segments:?}");
+    let questions: [Question; 4] = [
+        (|query| query, |_| true),
+        (|query| query.level(Level::Suspicious), |event| event.level == Level::Suspicious),
+        (
+            |query| query.category(Category::Data).category(Category::System).level(Level::Info),
+            |event| event.category != Category::Auth && event.level == Level::Info,
+        ),
+        // Postings don't say when an event happened: the records are asked.
+        (
+            |query| {
+                query.since(Timestamp::from_micros(300_000_000)).until(Timestamp::from_micros(900_000_000))
+            },
+            |event| (300..900).contains(&event.second),
+        ),
+    ];
+    for user in [0, 3, 5, 100, 101, 200, 300] {
+        for (ask, passes) in questions {
+            let mine = log.iter().filter(|event| event.user == user);
+            let expected: Vec<_> = mine.filter(|event| passes(event)).map(|event| event.sequence).collect();
+            for (order, limit) in
+                [(Order::Newest, 1), (Order::Newest, 40), (Order::Newest, 500), (Order::Oldest, 33)]
+            {
+                let mut expected = expected.clone();
+                if order == Order::Newest {
+                    expected.reverse();
+                }
+                let (mut found, mut cursor) = (Vec::new(), None::<String>);
+                // Of many pages of one event, the first.
+                for _ in 0..12 {
+                    let id = self::user(user);
+                    let query = ask(store.user_log(&id)).limit(limit).order(order);
+                    let query = cursor.iter().fold(query, |query, cursor| query.cursor(cursor.as_str()));
+                    let page = query.page().unwrap();
+                    assert_eq!((page.is_empty(), page.limit()), (page.len() == 0, limit));
+                    assert!(
+                        page.records_read() >= page.len() as u64
+                            && page.records_read() <= expected.len() as u64 * 9 + 9
+                    );
+                    let mut events = page.iter();
+                    for left in (0..page.len()).rev() {
+                        found.push(events.next().unwrap().unwrap().sequence());
+                        assert_eq!(events.len(), left);
+                    }
+                    assert!(events.next().is_none());
+                    assert_eq!(
+                        page.has_more(),
+                        found.len() < expected.len(),
+                        "user {user}, {order:?}, {limit}"
+                    );
+                    cursor = page.next_cursor();
+                    if cursor.is_none() {
+                        break;
+                    }
+                }
+                assert_eq!(found, expected[..found.len()], "user {user}, {order:?}, {limit}");
+                assert!(cursor.is_some() || found.len() == expected.len());
+            }
+        }
+        // What is packed is found without postings, in one look at each block.
+        let before = BLOCKS_READ.get();
+        let page = store.user_log(&self::user(user)).limit(500).page().unwrap();
+        assert!(BLOCKS_READ.get() - before <= 3, "user {user}: those of what is not packed alone");
+        let mut blocks: Vec<_> = page.places.iter().map(|place| place.segment).collect();
+        blocks.sort_unstable();
+        blocks.dedup();
+        assert!(page.packed.blocks() <= blocks.len() + view.packs.len(), "user {user}");
+    }
 }

@@ -232,12 +232,15 @@ mod tests {
         std::thread::scope(|scope| {
             let mut closer = None;
             let packed = shard.pack_all(&mut |_| {
-                let closer = closer.get_or_insert_with(|| scope.spawn(|| store.close()));
-                while !shard.is_closed() {
-                    std::thread::yield_now();
-                }
-                // Time for a closing that doesn't wait to give up the store's lock.
-                (0..10_000).for_each(|_| std::thread::yield_now());
+                let closer = closer.get_or_insert_with(|| {
+                    let closer = scope.spawn(|| store.close());
+                    while !shard.is_closed() {
+                        std::thread::yield_now();
+                    }
+                    // Time for a closing that doesn't wait to give up the store's lock. On a busy machine each yield is long.
+                    (0..300).for_each(|_| std::thread::yield_now());
+                    closer
+                });
                 assert!(!closer.is_finished(), "the manifest is still to be written");
                 Ok(())
             });

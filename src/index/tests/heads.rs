@@ -15,7 +15,7 @@ use crate::index::heads::{HeadTable, Look, Refusal};
 use crate::index::run::Run;
 use crate::io::memory::MemoryDisk;
 use crate::io::mmap::SharedWords;
-use crate::io::{Access, Disk};
+use crate::io::{Access, Disk, Mode};
 
 static GO_ON: AtomicBool = AtomicBool::new(false);
 
@@ -166,6 +166,67 @@ fn a_table_that_is_told_to_stop_does() {
     assert_eq!(table.fold_table(&reopen(&disk).unwrap(), &stop), Err(Refusal::Stopped));
     let file = disk.open(Path::new("HEADS"), Access::Write).unwrap();
     assert_eq!(HeadTable::create(file, header(64), &stop).unwrap().unwrap_err(), Refusal::Stopped);
+}
+
+#[test]
+fn a_head_never_goes_back() {
+    let mut log = Log::default();
+    let (table, _, disk) = table(64);
+    let runs = [&[1, 2, 2, 3][..], &[2, 3, 3, 3], &[3]].map(|users| log.segment(users));
+    runs.iter().for_each(|run| take_in(&table, run));
+    assert!(!table.is_ahead());
+    // A run that was taken in is taken in again after a crash, and what is newer was, too.
+    table.fold(&runs[0], &GO_ON).unwrap().unwrap();
+    assert!(table.is_ahead());
+    table.fold(&runs[1], &GO_ON).unwrap().unwrap();
+    says_what_is_true(&table, &log, 9);
+    assert_eq!(table.users(), 3);
+    assert_eq!(table.file_bytes(), disk.read(Path::new("HEADS"), u64::MAX).unwrap().len() as u64);
+}
+
+#[test]
+fn what_a_rolled_back_history_left_ahead_is_not_copied() {
+    let mut log = Log::default();
+    let (table, _, _disk) = table(64);
+    take_in(&table, &log.segment(&[0, 1, 2]));
+    let mut lost = Log { end: log.end, heads: log.heads.clone() };
+    table.fold(&lost.segment(&[1, 1, 1, 4]), &GO_ON).unwrap().unwrap();
+    // Other events took the places of those.
+    let (copy, _, _disk) = self::table(64);
+    copy.fold_table(&table, &GO_ON).unwrap();
+    take_in(&copy, &log.segment(&[5, 1, 0, 5]));
+    says_what_is_true(&copy, &log, 9);
+}
+
+#[test]
+fn damage_is_told_from_an_entry_that_is_being_written() {
+    let (log, words, disk) = closed_table();
+    for word in (LINES_AT..words.len()).step_by(4) {
+        words.store(word, !words.load(word));
+    }
+    let table = reopen(&disk).unwrap();
+    table.writing(|| {
+        assert_eq!(table.look_up(fingerprint(5)), Look::Unknown);
+        assert!(!table.is_damaged());
+    });
+    assert_eq!(table.look_up(fingerprint(5)), Look::Unknown);
+    assert!(table.is_damaged() && log.heads.contains_key(&5));
+}
+
+#[test]
+fn a_table_of_another_length_is_refused() {
+    let (_log, words, disk) = closed_table();
+    let (path, head) = (Path::new("HEADS"), LINES_AT * 8);
+    let whole = disk.read(path, u64::MAX).unwrap();
+    assert_eq!(whole.len(), words.len() * 8);
+    for length in [0, 8, head - 8, head, head + 8, whole.len() - 8, whole.len() + 8] {
+        let mut bytes = whole.clone();
+        bytes.resize(length, 0);
+        disk.write_synced(path, &bytes, Mode::Shared).unwrap();
+        let error = reopen(&disk).unwrap_err().to_string();
+        let told = if length < head { "cut short" } else { "contradicts its header" };
+        assert!(error.contains(told), "{length}: {error}");
+    }
 }
 
 /// A table of three segments, closed, on its disk.

@@ -97,8 +97,9 @@ impl PackedRecords {
         let base = walk.view.packs.get(*pack as usize)?.base();
         let mut index = block.find(next.sequence, self.near)?;
         loop {
+            // The one with the sequence that was looked for.
             let event = event_of(block, index, walk)?;
-            if event.sequence() != next.sequence || event.user_sequence() != Some(next.user_sequence) {
+            if event.user_sequence() != Some(next.user_sequence) {
                 return None;
             }
             places.push(Place {
@@ -113,11 +114,11 @@ impl PackedRecords {
             }
             next = match (event.previous(), next.user_sequence) {
                 (None, 0) => return Some(None),
-                // Always backwards: so there is an end.
-                (Some(sequence), user_sequence) if sequence < next.sequence => {
+                (None, _) => return None,
+                // Counted down: so there is an end.
+                (Some(sequence), user_sequence) => {
                     Next { sequence, user_sequence: user_sequence.checked_sub(1)? }
                 }
-                _ => return None,
             };
             match index.checked_sub(1).filter(|before| block.sequence(*before) == Some(next.sequence)) {
                 Some(before) => index = before,

@@ -122,7 +122,8 @@ impl Pack {
         if crc32c::crc32c(checksums) != header.checksums_crc {
             return Err(damaged(header.checksums_offset, "the pack's table of checksums is damaged"));
         }
-        let words = checksums.len() / 4 / 64 + 1;
+        // A bit for each page.
+        let words = checksums.as_chunks::<4>().0.len().div_ceil(64);
         let mut pack = Self {
             path: path.to_owned(),
             map,
@@ -131,10 +132,7 @@ impl Pack {
             decompressor: Decompressor::new(None).map_err(located(path, 0))?,
             checked: (0..words).map(|_| AtomicU64::new(0)).collect(),
         };
-        pack.map.will_need(
-            to_usize(header.dictionary.offset).unwrap_or_default(),
-            to_usize(header.checksums_offset - header.dictionary.offset).unwrap_or_default(),
-        );
+        pack.ask_for_summary();
         let summary = pack.index(header.summary.offset, header.summary.bytes)?;
         pack.summary = Summary::decode(summary, &header).map_err(located(path, header.summary.offset))?;
         if header.dictionary.bytes > 0 {
@@ -143,6 +141,15 @@ impl Pack {
                 Decompressor::new(Some(dictionary)).map_err(located(path, header.dictionary.offset))?;
         }
         Ok(pack)
+    }
+
+    /// Asks the disk for dictionary and summary, which lie side by side; doesn't wait.
+    fn ask_for_summary(&self) {
+        let (begin, end) = (self.header.dictionary.offset, self.header.checksums_offset);
+        self.map.will_need(
+            to_usize(begin).unwrap_or_default(),
+            to_usize(end.saturating_sub(begin)).unwrap_or_default(),
+        );
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -439,7 +446,7 @@ struct Seen {
 
 impl Seen {
     fn new(records: u64) -> Self {
-        let words = to_usize(records / 64 + 1).unwrap_or_default();
+        let words = to_usize(records.div_ceil(64)).unwrap_or_default();
         Self { words: vec![0; words], left: records }
     }
 
@@ -463,4 +470,25 @@ impl Seen {
 
 fn to_usize(offset: u64) -> Option<usize> {
     usize::try_from(offset).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_ordinal_is_seen_once_and_all_of_them_are_all() {
+        for records in [1, 63, 64, 65, 6_400, 6_401] {
+            let mut seen = Seen::new(records);
+            for ordinal in 0..records {
+                assert!(!seen.is_complete(), "{ordinal} of {records}");
+                assert!(seen.insert(ordinal) && !seen.insert(ordinal), "{ordinal} of {records}");
+            }
+            assert!(seen.is_complete());
+            assert!(
+                !seen.insert(records.next_multiple_of(64)) && !seen.insert(u64::MAX),
+                "there is no such one"
+            );
+        }
+    }
 }

@@ -163,11 +163,17 @@ impl<'w> Writer<'w> {
         }
         self.block.push(leaf);
         #[cfg(test)]
+        self.spoil(sequence);
+        self.leaf_bytes += leaf.len() as u64;
+        if self.block.is_full() { self.end_block() } else { Ok(()) }
+    }
+
+    /// A bug on purpose.
+    #[cfg(test)]
+    fn spoil(&mut self, sequence: u64) {
         if (has(Bug::PackUnverified) || has(Bug::PackSpoiled)) && sequence % 7 == 3 {
             self.block.spoil();
         }
-        self.leaf_bytes += leaf.len() as u64;
-        if self.block.is_full() { self.end_block() } else { Ok(()) }
     }
 
     fn end_block(&mut self) -> Result<()> {
