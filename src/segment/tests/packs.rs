@@ -15,6 +15,7 @@ use crate::format::pack::{
 use crate::format::pack_block::BLOCK_BYTES_MAX;
 use crate::format::run::Section;
 use crate::io::Disk;
+use crate::io::faulty::{FaultyDisk, Kind};
 use crate::segment::pack::Pack;
 use crate::segment::pack::input::{Input, Merge};
 use crate::segment::pack::restore::restore;
@@ -399,4 +400,22 @@ fn what_does_not_fit_together_is_not_packed() {
         });
         assert_eq!((stopped.unwrap_err().kind(), calls), (ErrorKind::Closed, enough + 1));
     }
+}
+
+#[test]
+fn a_large_pack_is_written_and_synced_in_pieces() {
+    let disk = MemoryDisk::default();
+    let bases = (0..4).map(|segment| BASE + segment * 1_300);
+    let segments: Vec<_> =
+        (4..).zip(bases).map(|(number, base)| log(&disk, number, base..base + 1_300)).collect();
+    let parts = segments.iter().map(|segment| part(segment)).collect();
+    let plan = Plan { store_id: [3; 16], shard: 2, number: 6, salt: 99, parts };
+    let mut merge = Merge::new(segments.iter().map(input).collect(), &key_of);
+    let traced = FaultyDisk::default();
+    let shared: Arc<dyn Disk> = Arc::new(traced.clone());
+    write(&shared, Path::new("6.pack"), &plan, &mut merge, &mut |_| Ok(())).unwrap();
+    let count = |kind| traced.trace().iter().filter(|other| **other == kind).count();
+    // Eleven million bytes, about a million at a time, and index and header; synced behind eight of them and at the end.
+    assert!((11..=16).contains(&count(Kind::Write)), "{}", count(Kind::Write));
+    assert_eq!(count(Kind::SyncData), 2);
 }
