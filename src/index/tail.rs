@@ -339,3 +339,27 @@ const fn pack_posting(posting: Posting) -> u64 {
 const fn unpack_posting(word: u64) -> Posting {
     Posting { ordinal: low_half(word), tags: Tags(high_half(word)) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tail_says_what_it_takes() {
+        let tail = TailIndex::new(0, 1 << 16);
+        for user in 0..20_000_u32 {
+            let posting = Posting { ordinal: user, tags: Tags(0) };
+            // As uniform as fingerprints are.
+            let key = (u128::from(user) + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835);
+            assert!(tail.insert(Fingerprint(key.to_le_bytes()), 0, posting, 0));
+        }
+        let slot = tail.slot(tail.users()[7].0).unwrap();
+        assert!(tail.push(slot, Posting { ordinal: 20_000, tags: Tags(0) }, 0));
+        tail.actions.code_or_insert("an.action");
+        tail.services.code_or_insert("service");
+        let parts = [tail.slots.bytes(), tail.blocks.bytes(), tail.actions.bytes(), tail.services.bytes()];
+        assert!(parts.iter().all(|part| *part > 0) && parts[0] >= 20_000 * 24, "{parts:?}");
+        // 625 users of 896 in each part of the map, with 1,024 buckets of 16 bytes, 4, and one.
+        assert_eq!(tail.bytes(), 32 * 1024 * 21 + parts.iter().sum::<usize>());
+    }
+}

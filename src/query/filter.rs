@@ -1,10 +1,11 @@
 //! The filter of a user's log: what is asked, and the same in a source's codes.
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 
 use crate::event::{Category, EventView, LeafError, Level, Status, lookup};
 use crate::format::keys::route_hash;
-use crate::format::posting::{ACTION_CODE_OTHER, ACTION_CODE_OWN_FIRST, TagMask};
+use crate::format::posting::{ACTION_CODE_OTHER, ACTION_CODE_OWN_FIRST, SERVICE_CODE_OTHER, TagMask};
 use crate::index::selection::{Kinds, Selection};
 use crate::shard::view::Source;
 
@@ -120,21 +121,22 @@ fn codes(names: &BTreeSet<String>, code: impl Fn(&str) -> Option<u16>) -> Option
 fn own_action(source: &Source, name: &str) -> Option<u16> {
     match source {
         Source::Tail(tail, _) => tail.actions.code(name),
-        Source::Run(run) => code_of(&run.dictionaries().actions, name, ACTION_CODE_OWN_FIRST)
-            .filter(|code| *code < ACTION_CODE_OTHER),
+        Source::Run(run) => {
+            code_of(&run.dictionaries().actions, name, ACTION_CODE_OWN_FIRST..ACTION_CODE_OTHER)
+        }
     }
 }
 
 fn service(source: &Source, name: &str) -> Option<u16> {
     match source {
         Source::Tail(tail, _) => tail.services.code(name),
-        Source::Run(run) => code_of(&run.dictionaries().services, name, 1),
+        Source::Run(run) => code_of(&run.dictionaries().services, name, 1..SERVICE_CODE_OTHER),
     }
 }
 
-fn code_of(names: &[String], name: &str, first_code: u16) -> Option<u16> {
-    let place = names.iter().position(|other| other == name)?;
-    u16::try_from(place).ok()?.checked_add(first_code)
+/// A name's code; none if it isn't there, or can't have a code of its own.
+fn code_of(names: &[String], name: &str, mut codes: Range<u16>) -> Option<u16> {
+    codes.nth(names.iter().position(|other| other == name)?)
 }
 
 #[cfg(test)]
@@ -152,6 +154,15 @@ mod tests {
 
     fn names(names: &[&str]) -> BTreeSet<String> {
         names.iter().map(|name| (*name).to_owned()).collect()
+    }
+
+    #[test]
+    fn a_name_beyond_the_last_code_has_none_and_is_asked_for() {
+        let names = ["a", "b", "c"].map(str::to_owned);
+        assert_eq!(
+            ["a", "b", "c", "d"].map(|name| code_of(&names, name, 7..9)),
+            [Some(7), Some(8), None, None]
+        );
     }
 
     /// Each asks for something else.

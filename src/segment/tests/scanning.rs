@@ -106,6 +106,17 @@ fn a_lone_record_far_behind_is_found() {
 }
 
 #[test]
+fn a_record_that_begins_with_a_zero_is_found_where_it_begins() {
+    let start = usize::try_from(RECORDS_START).unwrap();
+    let bytes = (0..4096).map(|floor| record(BASE + 5, start, alone(floor)));
+    let bytes = bytes.into_iter().find(|bytes| bytes[0] == 0 && bytes[1] != 0).unwrap();
+    let file = new_file(&MemoryDisk::default());
+    file.write_all_at(RECORDS_START, &bytes).unwrap();
+    let found = scan(&file, SALT, Start::whole(BASE)).unwrap();
+    assert_eq!((found.count(), found.dirty, found.beyond), (0, true, Some(BASE + 6)));
+}
+
+#[test]
 fn a_group_is_whole_or_open() {
     let part = |group_index, group_count| Envelope { durable_floor: 0, group_index, group_count };
     for (envelopes, open) in [
