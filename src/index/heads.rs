@@ -79,7 +79,7 @@ impl HeadTable {
     ) -> Result<Result<Self, Refusal>> {
         let words = file.map_words(Access::Write)?;
         for line in 0..header.lines {
-            if line % STRIDE == 0 && stop.load(Ordering::Relaxed) {
+            if is_told_to_stop(line, stop) {
                 return Ok(Err(Refusal::Stopped));
             }
             let free = encode_place(None, header.salt, line).unwrap_or_default();
@@ -230,7 +230,7 @@ impl HeadTable {
         self.ahead.store(true, Ordering::Relaxed);
         self.writing(|| {
             for index in 0..header.users {
-                if index % STRIDE == 0 && stop.load(Ordering::Relaxed) {
+                if is_told_to_stop(index, stop) {
                     return Ok(Err(Refusal::Stopped));
                 }
                 let entry = run.entry(index)?;
@@ -253,7 +253,7 @@ impl HeadTable {
     pub(crate) fn fold_table(&self, older: &Self, stop: &AtomicBool) -> Result<(), Refusal> {
         let covers = older.covers();
         for line in 0..older.header.lines {
-            if line % STRIDE == 0 && stop.load(Ordering::Relaxed) {
+            if is_told_to_stop(line, stop) {
                 return Err(Refusal::Stopped);
             }
             for place in 0..2 {
@@ -369,6 +369,11 @@ impl HeadTable {
             at += piece;
         }
     }
+}
+
+/// Looks now and then, `done` being what was done until now.
+fn is_told_to_stop(done: u64, stop: &AtomicBool) -> bool {
+    done.is_multiple_of(STRIDE) && stop.load(Ordering::Relaxed)
 }
 
 fn line_at(line: u64) -> usize {

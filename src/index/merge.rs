@@ -231,7 +231,7 @@ impl<'r> Merge<'r> {
             let shift = u32::try_from(shift).map_err(|_| damaged())?;
             inputs.push(Input::new(run, codes, shift)?);
         }
-        let (mut seen, mut written) = (0, 0);
+        let (mut seen, mut written) = (0_u64, 0);
         while let Some(fingerprint) = inputs.iter().filter_map(Input::fingerprint).min() {
             let mut user = User::new(fingerprint, &inputs)?;
             visit(&mut user)?;
@@ -242,7 +242,7 @@ impl<'r> Merge<'r> {
                 }
             }
             seen += 1;
-            if written >= PIECE_BYTES as u64 || seen % USERS_BETWEEN == 0 {
+            if written >= PIECE_BYTES as u64 || seen.is_multiple_of(USERS_BETWEEN) {
                 pace(std::mem::take(&mut written))?;
             }
         }

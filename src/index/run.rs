@@ -185,7 +185,7 @@ impl Run {
                 word.fetch_or(bit, Ordering::Relaxed);
                 Ok(())
             }
-            None => Err(self.damaged((page * PAGE_BYTES) as u64, "the run points beyond its end")),
+            None => Err(self.damaged(self.header.checksums_offset, "the run points beyond its end")),
         }
     }
 

@@ -80,7 +80,7 @@ pub(crate) fn user_log(reading: &Reading, key: &Arc<IndexKey>, request: &UserLog
         known: Known::Nothing,
     };
     gathering.walk(user)?;
-    if gathering.packs_end > 0 && gathering.places.len() <= request.limit {
+    if gathering.wants_packed() {
         // These come from the disk together with the blocks.
         watch.fetch(view, &mut gathering.places);
         gathering.walk_packs(key, user, &watch)?;
@@ -262,6 +262,11 @@ impl Gathering<'_> {
                 found.walk(range, &selection, self)
             }
         }
+    }
+
+    /// Whether packs have to be looked at by themselves: there are some, and not enough was found.
+    fn wants_packed(&self) -> bool {
+        self.packs_end > 0 && self.places.len() <= self.request.limit
     }
 
     /// Room for as many as the range can add.

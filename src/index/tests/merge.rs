@@ -204,6 +204,25 @@ fn the_times_of_blocks_stay_exact() {
     }
 }
 
+/// Who has exactly as many as fit a block has no table of blocks before them, and is merged on as such.
+#[test]
+fn a_block_that_is_just_full_has_no_table() {
+    let list = List((0..400).map(|n| (Some(n % 2), plain(n))).collect());
+    let part = |number: usize, part| part_of(&list, number, part).unwrap();
+    let once = merge(&[&part(0, 0..128), &part(1, 128..256)]).unwrap();
+    for user in [0, 1] {
+        let found = once.user(fingerprint(user)).unwrap().unwrap();
+        assert_eq!((found.count(), found.blocks().unwrap().len()), (128, 1));
+    }
+    let twice = merge(&[&once, &part(2, 256..400)]).unwrap();
+    let questions = [Direction::NewestFirst, Direction::OldestFirst]
+        .map(|direction| ((0, 255), direction, Wanted::default(), 100));
+    for user in [0, 1] {
+        assert_eq!(twice.user(fingerprint(user)).unwrap().unwrap().blocks().unwrap().len(), 2);
+        check(&twice, &list, user, &questions).unwrap();
+    }
+}
+
 /// When the united dictionary is full, further names get the code for which the record is asked: an event of theirs is
 /// offered to whoever looks for that name, and to nobody as if it had another.
 #[test]

@@ -155,3 +155,27 @@ fn a_large_run() {
         assert!(run.user(fingerprint(stranger)).unwrap().is_none(), "user {stranger}");
     }
 }
+
+#[test]
+fn a_users_postings_are_read_and_no_others() {
+    let entry = |at| Entry { level: 0, category: 0, status: 0, action: 1, service: 0, at };
+    let list =
+        List((0..9_000).map(|n| (Some(n % 3), entry(i64::try_from(n * 7_919 % 9_000).unwrap()))).collect());
+    let mut bytes = build(&list);
+    let postings = open(&bytes).unwrap().header().postings;
+    let end = usize::try_from(postings.offset + postings.bytes).unwrap();
+    bytes[end - 1] ^= 1;
+    let run = open(&bytes).unwrap();
+    let mut users = [0, 1, 2];
+    users.sort_unstable_by_key(|user| fingerprint(*user));
+    for (place, user) in users.into_iter().enumerate() {
+        let found = run.user(fingerprint(user)).unwrap().unwrap();
+        let range = Range { from: 0, to: found.count(), direction: Direction::OldestFirst };
+        let all = gather(usize::MAX, |sink| found.walk(range, &Selection::ALL, sink));
+        // The last one's are damaged.
+        assert_eq!(
+            all.map_err(|error| error.kind()).map(|all| all.len()),
+            [Ok(3_000), Ok(3_000), Err(ErrorKind::Corruption)][place]
+        );
+    }
+}
