@@ -93,20 +93,25 @@ impl Watch {
                 return;
             }
         }
-        // What is not sealed may come from the disk, too: opening a store reads little of it.
-        #[cfg(test)]
-        if crate::format::seeded::has(crate::format::seeded::Bug::RecordsNotAsked) {
-            return;
-        }
-        let mut asked = None;
-        for place in places.iter() {
-            let Some(segment) = segment_of(place) else { continue };
-            let extent = segment.extent(u64::from(place.ordinal), place.offset as usize);
-            let pages = Some((place.segment, extent.start / PAGE_BYTES, (extent.end - 1) / PAGE_BYTES));
-            if asked != pages {
-                segment.ask_for(extent);
-                asked = pages;
-            }
+        ask_for_records(view, places);
+    }
+}
+
+/// Asks for records, each page of memory once. What is not sealed may come from the disk, too: opening a store reads little
+/// of it.
+fn ask_for_records(view: &ShardView, places: &[Place]) {
+    #[cfg(test)]
+    if crate::format::seeded::has(crate::format::seeded::Bug::RecordsNotAsked) {
+        return;
+    }
+    let mut asked = None;
+    for place in places {
+        let Some(segment) = view.segments.get(place.segment as usize) else { continue };
+        let extent = segment.extent(u64::from(place.ordinal), place.offset as usize);
+        let pages = Some((place.segment, extent.start / PAGE_BYTES, (extent.end - 1) / PAGE_BYTES));
+        if asked != pages {
+            segment.ask_for(extent);
+            asked = pages;
         }
     }
 }
@@ -117,7 +122,8 @@ pub(super) fn look_up(view: &ShardView, place: &mut Place) {
         && let Some(segment) = view.segments.get(place.segment as usize)
     {
         let offset = segment.offset_of(u64::from(place.ordinal)).unwrap_or_default();
-        place.offset = u32::try_from(offset).unwrap_or(u32::MAX - 1);
+        // At 0 none begins.
+        place.offset = u32::try_from(offset).unwrap_or_default();
     }
 }
 
