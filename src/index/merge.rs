@@ -284,7 +284,7 @@ impl<'r> Input<'r> {
         let header = run.header();
         let near = [header.directory_offset, header.postings.offset];
         let mut input = Self { run, codes, shift, index: 0, user: None, near };
-        input.bring_near(header.directory_offset, header.postings.offset);
+        input.bring_near(0);
         input.user = Some(run.user_at(0)?);
         Ok(input)
     }
@@ -303,18 +303,17 @@ impl<'r> Input<'r> {
         if before.is_none_or(|before| before.fingerprint() >= user.fingerprint()) {
             return Err(contradiction(self.run));
         }
-        let header = self.run.header();
-        self.bring_near(
-            header.directory_offset + self.index * ENTRY_BYTES as u64,
-            header.postings.offset + user.postings_offset(),
-        );
+        self.bring_near(user.postings_offset());
         self.user = Some(user);
         Ok(())
     }
 
     /// Asks for the pages that come next, and lets those behind go: they are needed no more, and should not count as this
     /// process's.
-    fn bring_near(&mut self, directory: u64, postings: u64) {
+    fn bring_near(&mut self, postings: u64) {
+        let header = self.run.header();
+        let directory = header.directory_offset + self.index * ENTRY_BYTES as u64;
+        let postings = header.postings.offset + postings;
         for (near, now) in self.near.iter_mut().zip([directory, postings]) {
             if now >= *near {
                 self.run.will_need(now, 2 * WINDOW_BYTES);

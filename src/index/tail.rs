@@ -209,7 +209,7 @@ impl TailIndex {
         let at = newest as usize;
         let head = self.blocks.get(at);
         let mask = head >> 32 | u64::from(posting.tags.mask().0);
-        let mut stored = self.blocks.set(at, u64::from(low_half(head)) | mask << 32);
+        let mut stored = self.blocks.set(at, pack(low_half(head), low_half(mask)));
         if shape.timed {
             let times = self.block_times(at).with(occurred_at);
             stored &= self.blocks.set(at + 1, times.min.cast_unsigned())

@@ -289,10 +289,11 @@ fn a_merge_ends_when_it_is_told_to() {
     assert_eq!(written.unwrap_err().kind(), ErrorKind::Closed);
 }
 
-/// A file in memory that counts its syncs.
+/// A file in memory that counts its writes and its syncs.
 #[derive(Debug)]
 struct Counted {
     file: Arc<dyn DiskFile>,
+    writes: Arc<AtomicUsize>,
     syncs: Arc<AtomicUsize>,
 }
 
@@ -310,6 +311,7 @@ impl DiskFile for Counted {
     }
 
     fn write_all_at(&self, offset: u64, bytes: &[u8]) -> Result<()> {
+        self.writes.fetch_add(1, Ordering::Relaxed);
         self.file.write_all_at(offset, bytes)
     }
 
@@ -331,8 +333,9 @@ impl DiskFile for Counted {
     }
 }
 
-/// Merges runs that hold these users' postings one after the other; how often was synced, and what was told each time.
-fn merge_of_many(users: usize, each: usize) -> (u64, usize, Vec<u64>) {
+/// Merges runs that hold these users' postings one after the other: the merged one's length, how often was written and
+/// synced, and what was told each time.
+fn merge_of_many(users: usize, each: usize) -> (u64, usize, usize, Vec<u64>) {
     let mut fingerprints: Vec<Fingerprint> = (0..users).map(fingerprint).collect();
     fingerprints.sort_unstable();
     let records = (users * each) as u64;
@@ -350,10 +353,11 @@ fn merge_of_many(users: usize, each: usize) -> (u64, usize, Vec<u64>) {
     let runs = [&run];
     let merge = Merge::plan(&runs, scope(BASE, records, 1), &mut |_| Ok(())).unwrap();
     let mut told = Vec::new();
-    let syncs = Arc::new(AtomicUsize::new(0));
+    let (writes, syncs) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let make = |bytes| {
         let file = disk.allocate(Path::new("some.run"), bytes)?;
-        Ok(Arc::new(Counted { file, syncs: Arc::clone(&syncs) }) as Arc<dyn DiskFile>)
+        Ok(Arc::new(Counted { file, writes: Arc::clone(&writes), syncs: Arc::clone(&syncs) })
+            as Arc<dyn DiskFile>)
     };
     let file = merge
         .write(make, &mut |written| {
@@ -361,17 +365,18 @@ fn merge_of_many(users: usize, each: usize) -> (u64, usize, Vec<u64>) {
             Ok(())
         })
         .unwrap();
-    (file.len(), syncs.load(Ordering::Relaxed), told)
+    (file.len(), writes.load(Ordering::Relaxed), syncs.load(Ordering::Relaxed), told)
 }
 
 #[test]
 fn a_large_merge_is_told_and_synced_in_pieces() {
     // One sync at the end for what is small; one more after eight megabytes.
-    let (bytes, syncs, told) = merge_of_many(40_000, 1);
+    let (bytes, writes, syncs, told) = merge_of_many(40_000, 1);
     assert_eq!((told.iter().sum::<u64>(), syncs), (bytes, 1));
-    let (bytes, syncs, told) = merge_of_many(30, 62_500);
+    assert!(writes < 50 && told.len() < 100, "{writes} writes, told {} times", told.len());
+    let (bytes, writes, syncs, told) = merge_of_many(30, 62_500);
     assert_eq!((told.iter().sum::<u64>(), syncs), (bytes, 2));
-    assert!(bytes > 9 << 20, "{bytes}");
+    assert!(bytes > 9 << 20 && writes < 100, "{bytes} bytes, {writes} writes");
     let largest = told.iter().max().copied().unwrap_or_default();
     assert!(largest < 1 << 20, "{largest} bytes were told at once");
 }

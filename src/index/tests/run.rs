@@ -160,7 +160,7 @@ fn a_large_run() {
 fn a_users_postings_are_read_and_no_others() {
     let entry = |at| Entry { level: 0, category: 0, status: 0, action: 1, service: 0, at };
     let list =
-        List((0..9_000).map(|n| (Some(n % 3), entry(i64::try_from(n * 7_919 % 9_000).unwrap()))).collect());
+        List((0..9_216).map(|n| (Some(n % 3), entry(i64::try_from(n * 7_919 % 9_216).unwrap()))).collect());
     let mut bytes = build(&list);
     let postings = open(&bytes).unwrap().header().postings;
     let end = usize::try_from(postings.offset + postings.bytes).unwrap();
@@ -175,7 +175,7 @@ fn a_users_postings_are_read_and_no_others() {
         // The last one's are damaged.
         assert_eq!(
             all.map_err(|error| error.kind()).map(|all| all.len()),
-            [Ok(3_000), Ok(3_000), Err(ErrorKind::Corruption)][place]
+            [Ok(3_072), Ok(3_072), Err(ErrorKind::Corruption)][place]
         );
     }
 }
