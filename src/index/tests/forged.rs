@@ -111,6 +111,21 @@ fn a_header_that_contradicts_the_file_is_refused() {
 }
 
 #[test]
+fn a_block_that_is_no_block_is_named() {
+    let sound = of_users(20);
+    let postings = header_of(&sound).postings.offset;
+    let places = {
+        let run = open(&sound).unwrap();
+        [1, 2].map(|index| postings + run.user_at(index).unwrap().postings_offset())
+    };
+    let run = open(&with_body(&sound, |body| body[at(places[0])..at(places[1])].fill(0xff))).unwrap();
+    let block = |index| run.user_at(index).unwrap().blocks().unwrap().decode(0);
+    let error = block(1).err().unwrap();
+    assert_eq!((error.kind(), error.offset()), (ErrorKind::Corruption, Some(places[0])));
+    assert!(block(0).is_ok() && block(2).is_ok());
+}
+
+#[test]
 fn a_directory_out_of_order_is_told() {
     let sound = of_users(20);
     assert_eq!(open(&sound).unwrap().totals().unwrap(), (20, 20));

@@ -199,6 +199,22 @@ fn what_a_rolled_back_history_left_ahead_is_not_copied() {
 }
 
 #[test]
+fn what_was_closed_is_clean_until_it_is_used() {
+    let mut log = Log::default();
+    let (table, _, disk) = table(64);
+    take_in(&table, &log.segment(&[1, 2, 2]));
+    let (covers, later) = (Mark { end: log.end, salt: 5 }, Mark { end: log.end + 9, salt: 6 });
+    table.close(covers).unwrap();
+    let reopened = reopen(&disk).unwrap();
+    assert!(reopened.state().clean && reopened.state().covers == covers);
+    reopened.begin_use().unwrap();
+    assert!(!reopen(&disk).unwrap().state().clean);
+    reopened.checkpoint(later).unwrap();
+    let state = reopen(&disk).unwrap().state();
+    assert!(!state.clean && state.covers == later && state.users == 2, "{state:?}");
+}
+
+#[test]
 fn damage_is_told_from_an_entry_that_is_being_written() {
     let (log, words, disk) = closed_table();
     for word in (LINES_AT..words.len()).step_by(4) {
