@@ -12,7 +12,7 @@ use crate::io::chunked::Reader;
 use crate::io::mmap::Prefetcher;
 
 /// How much of a record is asked for ahead: what most records have, but for the end of `details`.
-pub(super) const ASKED_BYTES: usize = 6 * LINE_BYTES;
+pub(super) const ASKED_BYTES: usize = 384;
 const LINE_BYTES: usize = 64;
 
 /// A segment's records, to be lent.
