@@ -146,6 +146,16 @@ mod tests {
     }
 
     #[test]
+    fn two_names_with_one_bit_are_both_looked_for() {
+        let (actions, services) = (vec![5, 5 + 32], vec![2, 2 + 16]);
+        assert_eq!(NameMask::action(5), NameMask::action(5 + 32));
+        assert_eq!(NameMask::service(2), NameMask::service(2 + 16));
+        let wanted = Selection { actions: Some(actions), services: Some(services), ..Selection::ALL }.names();
+        let block = NameMask { actions: NameMask::action(5), services: NameMask::service(2) };
+        assert!(block.may_hold(wanted));
+    }
+
+    #[test]
     fn combinations_are_those_that_the_mask_lets_through() {
         for mask in 0..=u16::MAX {
             let kinds = Kinds::of(TagMask(mask));
