@@ -64,11 +64,7 @@ impl Watch {
     pub(super) fn fetch(&self, view: &ShardView, places: &mut [Place]) {
         let segment_of = |place: &Place| view.segments.get(place.segment as usize);
         if self.cold {
-            for place in places.iter().filter(|place| place.offset == OFFSET_LATER) {
-                if let Some(segment) = segment_of(place) {
-                    segment.ask_for_offset(u64::from(place.ordinal));
-                }
-            }
+            ask_for_offsets(view, places);
             for place in places.iter_mut() {
                 look_up(view, place);
             }
@@ -94,6 +90,15 @@ impl Watch {
             }
         }
         ask_for_records(view, places);
+    }
+}
+
+/// Asks for the offsets that were left for later.
+fn ask_for_offsets(view: &ShardView, places: &[Place]) {
+    for place in places.iter().filter(|place| place.offset == OFFSET_LATER) {
+        if let Some(segment) = view.segments.get(place.segment as usize) {
+            segment.ask_for_offset(u64::from(place.ordinal));
+        }
     }
 }
 

@@ -205,6 +205,7 @@ fn every_record_is_where_the_pack_says() {
     for sequence in [0, BASE - 1, END, u64::MAX] {
         let error = pack.find(sequence).unwrap_err();
         assert_eq!((error.kind(), error.path()), (ErrorKind::Corruption, Some(pack.path())));
+        assert!(error.to_string().contains("does not hold the record"), "{error}");
     }
     assert!(pack.block(blocks).unwrap_err().to_string().contains("no such block"));
 }
@@ -269,6 +270,12 @@ fn a_page_of_the_index_is_compared_once_but_by_who_verifies() {
         let page = crc / PAGE_BYTES * PAGE_BYTES;
         assert_eq!(sequences(&pack).unwrap_err().offset(), Some(page as u64));
         packing.disk.forget(pack.path(), crc, &[bytes[crc]]);
+        // So is what was read when the pack was opened.
+        let dictionary = usize::try_from(pack.header().dictionary.offset).unwrap();
+        packing.disk.forget(pack.path(), dictionary, &[bytes[dictionary] ^ 1]);
+        let page = dictionary / PAGE_BYTES * PAGE_BYTES;
+        assert_eq!(sequences(&pack).unwrap_err().offset(), Some(page as u64));
+        packing.disk.forget(pack.path(), dictionary, &[bytes[dictionary]]);
         sequences(&pack).unwrap();
     }
 }
