@@ -108,7 +108,7 @@ fn a_lone_record_far_behind_is_found() {
 #[test]
 fn a_record_that_begins_with_a_zero_is_found_where_it_begins() {
     // Its length is 256: the lowest byte comes first.
-    let mut leaf = leaf(BASE + 5);
+    let mut leaf = super::leaf(BASE + 5);
     leaf.resize(256, 0xee);
     let mut bytes = Vec::new();
     record::begin(&mut bytes);
