@@ -35,9 +35,6 @@ impl Kinds {
         // that has no bit in a mask can't be wrong.
         let [low, high] = mask.0.to_le_bytes();
         let (levels, statuses, categories) = (u128::from(low & 0xf), low >> 4 | 0x8, high | 0x80);
-        let spread = |one: u128, wanted: u8, width: usize, codes: usize| {
-            (0..codes).filter(|code| wanted >> code & 1 == 1).fold(0, |all, code| all | one << (width * code))
-        };
         let combinations = spread(spread(levels, categories, 4, 8), statuses, 32, 4);
         Self { mask, combinations }
     }
@@ -46,6 +43,11 @@ impl Kinds {
     pub(crate) fn contains(self, tags: Tags) -> bool {
         (self.combinations >> (tags.0 & 0x7f)) & 1 == 1
     }
+}
+
+/// `one` once for each of the codes that are wanted, so far apart that they don't meet.
+fn spread(one: u128, wanted: u8, width: usize, codes: usize) -> u128 {
+    (0..codes).filter(|code| wanted >> code & 1 == 1).fold(0, |all, code| all | one << (width * code))
 }
 
 /// What the index can say.

@@ -262,10 +262,10 @@ struct Noted {
 const LEVELS: [Level; 3] = [Level::Info, Level::Warning, Level::Suspicious];
 const CATEGORIES: [Category; 3] = [Category::Auth, Category::Data, Category::System];
 
-/// A log whose segments are packed as they are sealed, so that packs of one segment and of several lie beside each other.
-fn many_packs(disk: &MemoryDisk) -> (Store, Vec<Noted>) {
-    let host = Host { workers: WorkersKind::Caller, ..Host::machine(disk.clone()) };
-    let options = options().pack_after(PackAfter::Bytes(0));
+/// A log of which so many bytes stay unpacked, and several packs are made as it grows.
+fn many_packs(keep: u64) -> (Store, Vec<Noted>) {
+    let host = Host { workers: WorkersKind::Caller, ..Host::machine(MemoryDisk::default()) };
+    let options = options().pack_after(PackAfter::Bytes(keep));
     let store = create_new(&options, &host, "memory".into()).unwrap();
     let mut log = Vec::new();
     for number in 0..3_000_usize {
@@ -289,14 +289,27 @@ fn many_packs(disk: &MemoryDisk) -> (Store, Vec<Noted>) {
     (store, log)
 }
 
+/// In how many blocks of packs the page's events lie.
+fn blocks_of(page: &Page) -> usize {
+    let packed = page.places.iter().filter(|place| place.is_packed());
+    packed.map(|place| place.segment).collect::<std::collections::BTreeSet<_>>().len()
+}
+
 #[test]
 fn pages_over_several_packs_are_those_of_a_list() {
+    // With packs alone, and with segments beside them that a run covers together with packed ones.
+    for keep in [0, 2 << 20] {
+        let (store, log) = many_packs(keep);
+        pages_are_those_of(&store, &log, usize::from(keep > 0));
+    }
+}
+
+/// Asks for pages, and counts the blocks of postings that are read for somebody who has none but in packs.
+fn pages_are_those_of(store: &Store, log: &[Noted], blocks_max: usize) {
     type Question = (fn(UserLogQuery<'_>) -> UserLogQuery<'_>, fn(&Noted) -> bool);
-    let disk = MemoryDisk::default();
-    let (store, log) = many_packs(&disk);
     let view = store.0.core.shards[0].view();
     let segments: Vec<_> = view.packs.iter().map(|pack| pack.parts().len()).collect();
-    assert!(segments.len() > 2 && segments[0] > 1, "{segments:?}");
+    assert!(segments.len() > 1 && segments[0] > 1, "{segments:?}");
     let questions: [Question; 4] = [
         (|query| query, |_| true),
         (|query| query.level(Level::Suspicious), |event| event.level == Level::Suspicious),
@@ -338,6 +351,12 @@ fn pages_over_several_packs_are_those_of_a_list() {
                     assert!(
                         read == page.len() as u64 || by_records && (page.len() as u64..=all).contains(&read)
                     );
+                    let some_fail = by_records && user == 0 && limit == 500;
+                    assert!(!some_fail || read > page.len() as u64, "most are read in vain");
+                    assert!(
+                        by_records || number == 0 || page.packed.blocks() == blocks_of(&page),
+                        "once each"
+                    );
                     let mut events = page.iter();
                     for left in (0..page.len()).rev() {
                         found.push(events.next().unwrap().unwrap().sequence());
@@ -367,13 +386,10 @@ fn pages_over_several_packs_are_those_of_a_list() {
         let before = BLOCKS_READ.get();
         let page = store.user_log(&self::user(user)).limit(500).page().unwrap();
         // Those have none in what is not packed.
-        assert!(![100, 101, 300].contains(&user) || BLOCKS_READ.get() == before, "user {user}");
-        let packed = page.places.iter().filter(|place| place.is_packed());
-        let mut blocks: Vec<_> = packed.map(|place| place.segment).collect();
-        blocks.sort_unstable();
-        blocks.dedup();
+        let read = BLOCKS_READ.get() - before;
+        assert!(![100, 101, 300].contains(&user) || read <= blocks_max, "user {user}: {read}");
         // And those of a pack in which the user might have had some.
-        let read = page.packed.blocks();
-        assert!((blocks.len()..=blocks.len() + view.packs.len()).contains(&read), "user {user}: {read}");
+        let (read, shown) = (page.packed.blocks(), blocks_of(&page));
+        assert!((shown..=shown + view.packs.len()).contains(&read), "user {user}: {read}");
     }
 }
