@@ -296,14 +296,6 @@ impl Gathering<'_> {
         if enough { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
 
-    /// Whether the event is on the side of the rolled-back ones that the page shows.
-    fn survived(&self, candidate: Candidate, first_lost: u64) -> bool {
-        match self.request.order {
-            Order::Newest => candidate.sequence < first_lost,
-            Order::Oldest => candidate.sequence >= first_lost,
-        }
-    }
-
     /// Whether a posting is the first of those that [`PackedRecords::walk`] finds by itself: no segment holds these.
     #[inline]
     fn is_left_to_packs(&mut self, Candidate { sequence, user_sequence, .. }: Candidate) -> bool {
@@ -407,7 +399,11 @@ impl Gathering<'_> {
 impl Sink for Gathering<'_> {
     #[inline(never)]
     fn take(&mut self, candidate: Candidate) -> Result<ControlFlow<()>> {
-        if self.start.sequence.is_some_and(|first_lost| !self.survived(candidate, first_lost)) {
+        if self
+            .start
+            .sequence
+            .is_some_and(|first_lost| !is_shown(self.request.order, candidate.sequence, first_lost))
+        {
             return Ok(ControlFlow::Continue(()));
         }
         if self.is_left_to_packs(candidate) {
@@ -445,6 +441,14 @@ impl Sink for Gathering<'_> {
     }
 }
 
+/// Whether an event is on the side of the rolled-back ones that the page shows.
+fn is_shown(order: Order, sequence: u64, first_lost: u64) -> bool {
+    match order {
+        Order::Newest => sequence < first_lost,
+        Order::Oldest => sequence >= first_lost,
+    }
+}
+
 #[cold]
 fn not_there(sequence: u64) -> Error {
     Error::new(ErrorKind::Corruption, format!("the index names record {sequence}, which is not there"))
@@ -478,5 +482,18 @@ fn approach(sources: &[Source], user: Fingerprint) {
         if let Some((run, probe)) = run.zip(probe) {
             run.prefetch_postings(user, probe);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_takes_the_place_of_what_was_lost_is_newer_than_it() {
+        // A cursor stands among events of which those from 10 on were lost.
+        let shown = |order, sequence| is_shown(order, sequence, 10);
+        assert_eq!([9, 10, 11].map(|sequence| shown(Order::Newest, sequence)), [true, false, false]);
+        assert_eq!([9, 10, 11].map(|sequence| shown(Order::Oldest, sequence)), [false, true, true]);
     }
 }
