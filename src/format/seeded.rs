@@ -61,6 +61,8 @@ pub(crate) enum Bug {
     RescueNotSynced,
     /// The name of what is rescued from the cache is not synced before the manifest lists it.
     RescueNameNotSynced,
+    /// A segment is closed in the manifest under a generation that its file has left behind.
+    ClosedUnderOldGeneration,
     /// A new epoch is not written down before it serves.
     EpochNotWritten,
     /// Readers in other processes are told that records are durable before they are synced.
