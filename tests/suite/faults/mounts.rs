@@ -71,6 +71,43 @@ fn a_file_system_that_is_made_read_only_is_read_and_not_written() {
     assert_holds(&store, count);
 }
 
+/// An ext4 without extents, which is an ext3: it has no `fallocate`, so each segment's blocks are allocated by writing zeros, and
+/// a file system that is full is told while a file is made, not by a signal while a mapping of it is stored to.
+#[test]
+fn a_file_system_that_cannot_allocate_ahead_is_written_and_may_be_full() {
+    let name = "faults::mounts::a_file_system_that_cannot_allocate_ahead_is_written_and_may_be_full";
+    let temporary = tempfile::tempdir().unwrap();
+    let image = temporary.path().join("image");
+    fs::File::create(&image).unwrap().set_len(24 << 20).unwrap();
+    let path = image.to_str().unwrap();
+    if !succeeds("mkfs.ext4", &["-q", "-O", "^extents,^64bit", path]) {
+        return skipped(format!("{name}: there is no mkfs.ext4"));
+    }
+    let Some(mount) = Mount::new(&temporary.path().join("mount"), &["-o", "loop", path]) else {
+        return skipped(format!("{name}: mounting a file isn't allowed"));
+    };
+    let probe = fs::File::create(mount.0.join("probe")).unwrap();
+    let refused = rustix::fs::fallocate(&probe, rustix::fs::FallocateFlags::empty(), 0, 4096);
+    assert_eq!(refused, Err(rustix::io::Errno::OPNOTSUPP), "it can, so that this test shows nothing");
+    let dir = mount.0.join("store");
+    let store = options().create_new(&dir).unwrap();
+    let mut count = append(&store, 0, 5_000);
+    let error = loop {
+        match store.append(&event(count)) {
+            Ok(_) => count += 1,
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(error.kind(), ErrorKind::StorageFull, "{error}");
+    assert_holds(&store, count);
+    // What is full can be closed, read, and opened again.
+    let _ = store.close();
+    drop(store);
+    let reader = Options::new().read_only(true).open(&dir).unwrap();
+    assert_holds(&reader, count);
+    reader.check().unwrap();
+}
+
 /// Appends without end, and tells of each event that it is durable.
 pub(super) fn append_until_it_fails(dir: &Path) {
     let store = options().durability(Durability::Durable).create_new(dir).unwrap();
