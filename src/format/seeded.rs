@@ -71,6 +71,8 @@ pub(crate) enum Bug {
     CopyForgotten,
     /// A shard takes writes after a failed sync.
     PoisonForgotten,
+    /// Nobody looks whether a file that is synced still has a name.
+    RemovalUnchecked,
     /// A manifest that was begun on a full disk stays there.
     RemainsLeft,
     /// The directories that lead to a new store are not synced.

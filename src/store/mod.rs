@@ -20,6 +20,8 @@ mod open;
 mod options;
 mod pack;
 mod read;
+#[cfg(test)]
+mod removal_tests;
 mod stats;
 #[cfg(test)]
 mod wrong_index_tests;
