@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use crossbeam_utils::CachePadded;
@@ -23,7 +23,7 @@ use crate::format::seeded::{Bug, has};
 use crate::ids::ShardId;
 use crate::io::clock::{Clock, SystemClock};
 use crate::io::memory::MemoryDisk;
-use crate::io::mmap::SharedWords;
+use crate::io::mmap::{OpenHere, SharedWords};
 use crate::io::{Access, Disk, LockGuard, TEMPORARY_SUFFIX};
 use crate::shard::commit::Committer;
 use crate::shard::follow::{self, Extent};
@@ -224,7 +224,7 @@ fn open_locked(options: &Options, host: &Host, dir: PathBuf, lock: Box<dyn LockG
         memory_budget: options.memory_budget_or_default(manifest.shards)?,
         access: Access::Write,
         live,
-        closed: AtomicBool::new(false),
+        open: OpenHere::new()?,
         round_robin: AtomicU64::new(0),
         reads: CachePadded::default(),
         manifest,
@@ -341,7 +341,7 @@ fn open_reader(options: &Options, host: &Host, dir: PathBuf) -> Result<Store> {
         memory_budget: options.memory_budget_or_default(manifest.shards)?,
         access: Access::Read,
         live,
-        closed: AtomicBool::new(false),
+        open: OpenHere::new()?,
         round_robin: AtomicU64::new(0),
         reads: CachePadded::default(),
         manifest,
