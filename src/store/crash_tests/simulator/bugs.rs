@@ -22,7 +22,7 @@ const BUGS: &[(Bug, Option<Fault>, u64)] = &[
     (Bug::CacheTrusted, None, 9),
     (Bug::SyncErrorForgotten, Some(Fault::ErrorOnce), 19),
     (Bug::FloorIgnored, Some(Fault::Silent), 19),
-    (Bug::HeadsNotSynced, None, 6),
+    (Bug::HeadsNotSynced, None, 16),
     (Bug::CheckpointAhead, None, 4),
     (Bug::MergedTooSoonRemoved, None, 4),
     (Bug::MergedUnsynced, None, 0),
@@ -40,7 +40,7 @@ const BUGS: &[(Bug, Option<Fault>, u64)] = &[
     (Bug::SlotAhead, None, 81),
     (Bug::CleanSlotKept, None, 3),
     (Bug::RescueNotSynced, None, 0),
-    (Bug::RescueNameNotSynced, None, 9),
+    (Bug::RescueNameNotSynced, None, 19),
     (Bug::ClosedUnderOldGeneration, None, 7),
     (Bug::RemovedBeforeManifest, None, 0),
     (Bug::EpochNotWritten, None, 9),
@@ -51,7 +51,7 @@ const BUGS: &[(Bug, Option<Fault>, u64)] = &[
     (Bug::StoreNameNotSynced, None, 5),
     (Bug::OpenedNameNotSynced, None, 19),
     (Bug::UnlistedNotSynced, None, 20),
-    (Bug::IdsRepeated, None, 13),
+    (Bug::IdsRepeated, None, 23),
 ];
 
 /// The round that notices the bug, and what it says.
