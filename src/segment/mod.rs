@@ -12,7 +12,7 @@ pub(crate) mod seal;
 mod tests;
 
 use std::path::Path;
-use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use crossbeam_utils::CachePadded;
@@ -23,6 +23,7 @@ use crate::format::bytes::u32_at;
 use crate::format::record::{self, Salt};
 use crate::format::segment::{FloorSlot, Footer, Header, RECORDS_START, SLOT_OFFSETS};
 use crate::io::chunked::Chunked;
+use crate::io::sync::AtomicU32;
 use crate::io::mmap::{Appender, SegmentMap};
 use crate::io::sync::CountTail;
 use crate::io::{Access, DiskFile};

@@ -2,13 +2,14 @@
 //!
 //! Owns nothing; borrows from a [`Segment`]. Must not decide which records are read.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::{Checked, Offsets, Segment};
 use crate::error::Result;
 use crate::format::record;
 use crate::format::segment::RECORDS_START;
 use crate::io::chunked::Reader;
+use crate::io::sync::AtomicU32;
 use crate::io::mmap::Prefetcher;
 
 /// How much of a record is asked for ahead: what most records have, but for the end of `details`.

@@ -16,11 +16,15 @@ mod damage_tests;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod images;
 mod inspect;
+#[cfg(test)]
+mod model_tests;
 mod open;
 mod options;
 mod pack;
 mod read;
 mod stats;
+#[cfg(test)]
+mod stress_tests;
 #[cfg(test)]
 mod wrong_index_tests;
 
