@@ -29,7 +29,7 @@ mod stress_tests;
 mod wrong_index_tests;
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crossbeam_utils::CachePadded;
@@ -98,6 +98,8 @@ pub(crate) struct Core {
     memory_budget: u64,
     access: Access,
     live: SharedWords,
+    /// In a store opened for reading where there was no live file: the one that a writer has made since.
+    late_live: Option<OnceLock<SharedWords>>,
     closed: AtomicBool,
     round_robin: AtomicU64,
     reads: CachePadded<Reads>,

@@ -17,6 +17,9 @@ use crate::{
 
 const WRITERS: usize = 4;
 const USERS: usize = 6;
+/// Events that each writer appends; and where each waits for the disk.
+const EVENTS: usize = 4_000;
+const EVENTS_DURABLE: usize = 300;
 /// Events in an atomic group.
 const GROUP: usize = 5;
 /// How often somebody else opens the store for reading.
@@ -135,6 +138,9 @@ impl Stress<'_> {
                 next += 1;
             }
             assert!(writing || !page.is_empty(), "{next} of {expected} events are shown");
+            if page.is_empty() {
+                thread::yield_now();
+            }
             // An empty page leaves the place where it was.
             cursor = page.end_cursor().or(cursor);
             assert!(page.has_more() == page.next_cursor().is_some());
@@ -218,24 +224,31 @@ impl Stress<'_> {
         }
     }
 
+    /// A thread that reads, with what is wrong on purpose.
+    fn reading<'scope>(
+        &self,
+        scope: &'scope thread::Scope<'scope, '_>,
+        read: impl FnOnce() + Send + 'scope,
+    ) {
+        let bug = self.bug;
+        scope.spawn(move || {
+            seed(bug);
+            read();
+        });
+    }
+
     fn run(&self, open: Option<&(dyn Fn() -> Result<Store> + Sync)>) {
         let expected = self.expected();
         thread::scope(|scope| {
-            let reading = |read: Box<dyn FnOnce() + Send + '_>| {
-                scope.spawn(move || {
-                    seed(self.bug);
-                    read();
-                })
-            };
             let writers: Vec<_> = (0..WRITERS).map(|writer| scope.spawn(move || self.write(writer))).collect();
             for (owner, expected) in expected.iter().copied().enumerate() {
                 let source = if owner.is_multiple_of(2) { self.store } else { self.reader };
-                reading(Box::new(move || self.follow(source, owner, 17 + 50 * owner, expected)));
+                self.reading(scope, move || self.follow(source, owner, 17 + 50 * owner, expected));
             }
-            reading(Box::new(|| self.watch(self.store, 0)));
-            reading(Box::new(|| self.watch(self.reader, 1)));
+            self.reading(scope, || self.watch(self.store, 0));
+            self.reading(scope, || self.watch(self.reader, 1));
             if let Some(open) = open {
-                reading(Box::new(move || self.come_and_go(open)));
+                self.reading(scope, move || self.come_and_go(open));
             }
             scope.spawn(|| self.tend());
             let written = writers.into_iter().map(thread::ScopedJoinHandle::join).filter(std::result::Result::is_ok);
@@ -305,10 +318,10 @@ const BUGS: [(Bug, Durability); 4] = [
 
 #[test]
 fn writers_readers_and_another_process_at_once() {
-    let pages = on_disk(Durability::Buffered, 6_000, None) + on_disk(Durability::Durable, 1_000, None);
+    let pages = on_disk(Durability::Buffered, EVENTS, None) + on_disk(Durability::Durable, EVENTS_DURABLE, None);
     let mut controls = Controls::default();
     for (bug, durability) in BUGS {
-        let events = if durability.waits() { 500 } else { 1_000 };
+        let events = if durability.waits() { EVENTS_DURABLE } else { EVENTS / 5 };
         let outcome = catch_unwind(AssertUnwindSafe(|| on_disk(durability, events, Some(bug))));
         assert!(outcome.is_err(), "{bug:?} was not noticed");
         controls.add(outcome.is_err());
@@ -316,13 +329,13 @@ fn writers_readers_and_another_process_at_once() {
     let promise = "readers beside writers see dense logs, nothing twice, nothing gone";
     let test = "store::stress_tests::writers_readers_and_another_process_at_once";
     let threads = WRITERS + USERS + 4;
-    figure(promise, test, format!("{threads} threads, {} events, {pages} pages, 0 wrong", WRITERS * 7_000), controls);
+    figure(promise, test, format!("{threads} threads, {} events, {pages} pages, 0 wrong", WRITERS * (EVENTS + EVENTS_DURABLE)), controls);
 }
 
 #[test]
 fn writers_and_readers_of_a_durable_store_in_memory() {
     let store = crate::store::open::in_memory(&options().durability(Durability::Durable)).unwrap();
-    let stress = stress(&store, &store, 6_000, None);
+    let stress = stress(&store, &store, EVENTS, None);
     stress.run(None);
     stress.check_end(&store);
 }

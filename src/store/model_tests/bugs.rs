@@ -23,7 +23,6 @@ const BUGS: &[(Bug, u64)] = &[
     (Bug::EpochKept, 0),
     (Bug::IdsRepeated, 0),
     (Bug::AcknowledgedBeforeSync, 0),
-    (Bug::GroupIgnored, 0),
     (Bug::UnlistedForgotten, 0),
     (Bug::PackNotSynced, 0),
     (Bug::MergedUnsynced, 0),

@@ -160,7 +160,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (spec(), 1_usize..45).prop_map(|(spec, count)| Step::Large(spec, count)),
         6 => question().prop_map(Step::Ask),
         2 => question().prop_map(Step::Walk),
-        6 => (any::<usize>(), limit()).prop_map(|(which, limit)| Step::Resume(which, limit)),
+        8 => (any::<usize>(), limit()).prop_map(|(which, limit)| Step::Resume(which, limit)),
         2 => any::<(usize, usize)>().prop_map(|(which, how)| Step::Misuse(which, how)),
         2 => (any::<usize>(), prop_oneof![any::<u128>(), (0_u32..128).prop_map(|bit| 1 << bit)])
             .prop_map(|(which, bits)| Step::ById(which, bits)),

@@ -3,7 +3,8 @@
 use super::ground::Kind;
 use super::list::{Question, Spec};
 use super::world::{Setting, World};
-use crate::{Durability, Status};
+use crate::fixture::user;
+use crate::{Action, Durability, NewEvent, Options, Status};
 
 /// Row 10: at most two blocks more, wherever the bounds lie among a user's events in memory. The first blocks of a user
 /// in a segment have no times of their own; they were asked one by one, beside the two in which the bounds lie.
@@ -36,5 +37,29 @@ fn a_time_range_touches_no_more_than_two_blocks_in_vain() {
             world.walk(&Question { since: Some(since), until: Some(until), ..plain.clone() });
             world.walk(&Question { since: Some(since), until: Some(until), oldest_first: true, ..plain });
         }
+    }
+}
+
+/// A power cut may take the file through which readers follow the writer, or its length. Who opened the store for reading
+/// before a writer made it again stood still for ever.
+#[test]
+fn a_reader_follows_a_writer_that_came_after_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("store");
+    let event = NewEvent::builder(Action::AUTH_LOGIN).user(user("alice")).build().unwrap();
+    let store = Options::new().shards(1).create_new(&path).unwrap();
+    store.append(&event).unwrap();
+    store.close().unwrap();
+    let live = path.join("LIVE");
+    for cut in [|live: &std::path::Path| std::fs::remove_file(live), |live: &std::path::Path| {
+        std::fs::OpenOptions::new().write(true).open(live)?.set_len(3)
+    }] {
+        cut(&live).unwrap();
+        let reader = Options::new().read_only(true).open(&path).unwrap();
+        let before = reader.user_count(&user("alice")).unwrap();
+        let store = Options::new().open(&path).unwrap();
+        store.append(&event).unwrap();
+        assert_eq!(reader.user_count(&user("alice")).unwrap(), before + 1);
+        store.close().unwrap();
     }
 }

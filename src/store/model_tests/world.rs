@@ -401,6 +401,13 @@ impl World {
         for number in 0..USERS.len() {
             self.page(&Question::plain(number, 7), None);
         }
+        // Of the cursors that were kept, the newest and the oldest.
+        let kept = self.held.len();
+        for which in (kept.saturating_sub(4)..kept).chain(0..kept.min(4)) {
+            let Some(Held { question, cursor, position }) = self.held(which) else { break };
+            self.page(&question, Some((&cursor, position)));
+            self.tally.cursors += 1;
+        }
         self.verify(self.store());
         self.look_beside(true);
     }
