@@ -290,7 +290,11 @@ impl TailIndex {
 
     /// About the bytes of memory that the index takes.
     pub(crate) fn bytes(&self) -> usize {
-        self.users.bytes() + self.slots.bytes() + self.blocks.bytes() + self.actions.bytes() + self.services.bytes()
+        self.users.bytes()
+            + self.slots.bytes()
+            + self.blocks.bytes()
+            + self.actions.bytes()
+            + self.services.bytes()
     }
 }
 

@@ -19,9 +19,9 @@ use crate::format::seeded::{Bug, has};
 use crate::ids::Fingerprint;
 #[cfg(test)]
 use crate::index::run::Run;
+use crate::index::selection::Kinds;
 #[cfg(test)]
 use crate::index::selection::Selection;
-use crate::index::selection::Kinds;
 use crate::index::{Candidate, Direction, Passing, Range, Sink};
 use crate::segment::reading::{OffsetTable, Places};
 use crate::shard::view::{Reading, ShardView, Source};

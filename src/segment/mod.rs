@@ -23,8 +23,8 @@ use crate::format::bytes::u32_at;
 use crate::format::record::{self, Salt};
 use crate::format::segment::{FloorSlot, Footer, Header, RECORDS_START, SLOT_OFFSETS};
 use crate::io::chunked::Chunked;
-use crate::io::sync::AtomicU32;
 use crate::io::mmap::{Appender, SegmentMap};
+use crate::io::sync::AtomicU32;
 use crate::io::sync::CountTail;
 use crate::io::{Access, DiskFile};
 

@@ -9,8 +9,8 @@ use crate::error::Result;
 use crate::format::record;
 use crate::format::segment::RECORDS_START;
 use crate::io::chunked::Reader;
-use crate::io::sync::AtomicU32;
 use crate::io::mmap::Prefetcher;
+use crate::io::sync::AtomicU32;
 
 /// How much of a record is asked for ahead: what most records have, but for the end of `details`.
 pub(super) const ASKED_BYTES: usize = 6 * LINE_BYTES;

@@ -11,8 +11,8 @@ use crate::figures::{Controls, figure};
 use crate::fixture::{user, whole_log};
 use crate::format::seeded::{Bug, seed};
 use crate::{
-    Action, Durability, Event, Message, NewEvent, Options, Order, PackAfter, Page, Receipt, Result, Status, Store,
-    UserId,
+    Action, Durability, Event, Message, NewEvent, Options, Order, PackAfter, Page, Receipt, Result, Status,
+    Store, UserId,
 };
 
 const WRITERS: usize = 4;
@@ -225,11 +225,7 @@ impl Stress<'_> {
     }
 
     /// A thread that reads, with what is wrong on purpose.
-    fn reading<'scope>(
-        &self,
-        scope: &'scope thread::Scope<'scope, '_>,
-        read: impl FnOnce() + Send + 'scope,
-    ) {
+    fn reading<'scope>(&self, scope: &'scope thread::Scope<'scope, '_>, read: impl FnOnce() + Send + 'scope) {
         let bug = self.bug;
         scope.spawn(move || {
             seed(bug);
@@ -240,7 +236,8 @@ impl Stress<'_> {
     fn run(&self, open: Option<&(dyn Fn() -> Result<Store> + Sync)>) {
         let expected = self.expected();
         thread::scope(|scope| {
-            let writers: Vec<_> = (0..WRITERS).map(|writer| scope.spawn(move || self.write(writer))).collect();
+            let writers: Vec<_> =
+                (0..WRITERS).map(|writer| scope.spawn(move || self.write(writer))).collect();
             for (owner, expected) in expected.iter().copied().enumerate() {
                 let source = if owner.is_multiple_of(2) { self.store } else { self.reader };
                 self.reading(scope, move || self.follow(source, owner, 17 + 50 * owner, expected));
@@ -251,8 +248,7 @@ impl Stress<'_> {
                 self.reading(scope, move || self.come_and_go(open));
             }
             scope.spawn(|| self.tend());
-            let written = writers.into_iter().map(thread::ScopedJoinHandle::join).filter(std::result::Result::is_ok);
-            let written = written.count();
+            let written = writers.into_iter().flat_map(thread::ScopedJoinHandle::join).count();
             self.writing.store(false, Ordering::Release);
             assert_eq!(written, WRITERS, "a writer failed");
         });
@@ -318,7 +314,8 @@ const BUGS: [(Bug, Durability); 4] = [
 
 #[test]
 fn writers_readers_and_another_process_at_once() {
-    let pages = on_disk(Durability::Buffered, EVENTS, None) + on_disk(Durability::Durable, EVENTS_DURABLE, None);
+    let pages =
+        on_disk(Durability::Buffered, EVENTS, None) + on_disk(Durability::Durable, EVENTS_DURABLE, None);
     let mut controls = Controls::default();
     for (bug, durability) in BUGS {
         let events = if durability.waits() { EVENTS_DURABLE } else { EVENTS / 5 };
@@ -329,7 +326,12 @@ fn writers_readers_and_another_process_at_once() {
     let promise = "readers beside writers see dense logs, nothing twice, nothing gone";
     let test = "store::stress_tests::writers_readers_and_another_process_at_once";
     let threads = WRITERS + USERS + 4;
-    figure(promise, test, format!("{threads} threads, {} events, {pages} pages, 0 wrong", WRITERS * (EVENTS + EVENTS_DURABLE)), controls);
+    figure(
+        promise,
+        test,
+        format!("{threads} threads, {} events, {pages} pages, 0 wrong", WRITERS * (EVENTS + EVENTS_DURABLE)),
+        controls,
+    );
 }
 
 #[test]

@@ -120,7 +120,7 @@ mod tasks {
     use std::sync::atomic::AtomicUsize;
     use std::task::Poll;
 
-    use usertrail::{AsyncStore, Receipt, Result};
+    use usertrail::{AsyncStore, Order, Receipt, Result};
 
     use super::*;
 

@@ -48,7 +48,8 @@ impl Log {
     /// A reader that sees the published end sees every posting below it, and none above.
     fn look(&self, user: Fingerprint, all: &[u32]) {
         let published = self.published.get();
-        let expected: Vec<u32> = all.iter().copied().filter(|ordinal| u64::from(*ordinal) < published).collect();
+        let expected: Vec<u32> =
+            all.iter().copied().filter(|ordinal| u64::from(*ordinal) < published).collect();
         let Some(found) = self.tail.user(user, published) else {
             assert!(expected.is_empty(), "the user is missing, though {expected:?} are published");
             return;
@@ -104,12 +105,14 @@ fn explore(story: &'static Story) {
         });
         let events = || story.before.iter().chain(story.rounds.iter().copied().flatten());
         for user in story.looks {
-            let all: Vec<u32> = events().filter(|(owner, _)| owner == user).map(|(_, ordinal)| *ordinal).collect();
+            let all: Vec<u32> =
+                events().filter(|(owner, _)| owner == user).map(|(_, ordinal)| *ordinal).collect();
             log.look(*user, &all);
         }
         writing.join().unwrap();
         for user in [ALICE, BOB] {
-            let all: Vec<u32> = events().filter(|(owner, _)| *owner == user).map(|(_, ordinal)| *ordinal).collect();
+            let all: Vec<u32> =
+                events().filter(|(owner, _)| *owner == user).map(|(_, ordinal)| *ordinal).collect();
             log.look(user, &all);
         }
     });

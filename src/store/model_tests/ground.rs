@@ -75,16 +75,19 @@ impl Ground {
     }
 
     /// Opens the store, or makes it.
-    pub(super) fn open(&self, options: Options) -> Result<Store> {
+    pub(super) fn open(&self, options: &Options) -> Result<Store> {
         match self {
-            Self::Memory => open::in_memory(&options),
+            Self::Memory => open::in_memory(options),
             Self::Real { .. } => {
-                open::open(&options, &Host::machine(crate::io::real::RealDisk::default()), self.path())
+                open::open(options, &Host::machine(crate::io::real::RealDisk::default()), self.path())
             }
             Self::Simulated { disk, clock, workers } => {
-                let host =
-                    Host { disk: Arc::new(disk.clone()), clock: Arc::clone(clock) as Arc<_>, workers: *workers };
-                open::open(&options, &host, self.path())
+                let host = Host {
+                    disk: Arc::new(disk.clone()),
+                    clock: Arc::clone(clock) as Arc<_>,
+                    workers: *workers,
+                };
+                open::open(options, &host, self.path())
             }
         }
     }

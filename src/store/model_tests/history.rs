@@ -192,7 +192,8 @@ const DURABILITIES_SIMULATED: [Durability; 3] =
 /// The settings of stores that lie there.
 fn setting(simulated: bool, kind: impl Strategy<Value = Kind>) -> impl Strategy<Value = Setting> {
     let durability = any_of(if simulated { &DURABILITIES_SIMULATED } else { &DURABILITIES });
-    let segment_bytes = any_of(if simulated { &[16 << 10, 32 << 10, 64 << 10] } else { &[64 << 10, 1 << 20] });
+    let segment_bytes =
+        any_of(if simulated { &[16 << 10, 32 << 10, 64 << 10] } else { &[64 << 10, 1 << 20] });
     let pack_after = option::of(any_of(&[0_u64, 40 << 10]));
     let store = (any_of(&[1_u16, 1, 2, 4]), segment_bytes, durability, pack_after);
     (kind, store, any::<bool>(), any::<u64>()).prop_map(
@@ -253,10 +254,12 @@ impl History {
 impl Step {
     fn take(&self, world: &mut World) {
         // No record is larger than a segment; and on the disk that fails, each byte is remembered.
-        let fitting = |padding: usize| padding.min(usize::try_from(world.setting.segment_bytes / 20).unwrap());
+        let fitting =
+            |padding: usize| padding.min(usize::try_from(world.setting.segment_bytes / 20).unwrap());
         let large = |spec: &Spec, count: usize| vec![Spec { padding: fitting(LARGE), ..spec.clone() }; count];
         let fewer = if world.ground.is_simulated() { 6 } else { 1 };
-        let many = |spec: &Spec, count: usize| vec![Spec { padding: 0, ..spec.clone() }; count.div_ceil(fewer)];
+        let many =
+            |spec: &Spec, count: usize| vec![Spec { padding: 0, ..spec.clone() }; count.div_ceil(fewer)];
         match self.clone() {
             Self::Append(spec, durably) => world.append(&spec, durably),
             Self::Later(spec) => world.append_later(&spec),
@@ -285,7 +288,9 @@ impl Step {
             Self::CrashIn(attempt, at, cut) => {
                 let attempt = match attempt {
                     Attempt::Append(mut specs, how) => {
-                        specs.iter_mut().for_each(|spec| spec.padding = fitting(spec.padding));
+                        for spec in &mut specs {
+                            spec.padding = fitting(spec.padding);
+                        }
                         Attempt::Append(specs, how)
                     }
                     attempt => attempt,

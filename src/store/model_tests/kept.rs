@@ -51,9 +51,10 @@ fn a_reader_follows_a_writer_that_came_after_it() {
     store.append(&event).unwrap();
     store.close().unwrap();
     let live = path.join("LIVE");
-    for cut in [|live: &std::path::Path| std::fs::remove_file(live), |live: &std::path::Path| {
-        std::fs::OpenOptions::new().write(true).open(live)?.set_len(3)
-    }] {
+    for cut in [
+        |live: &std::path::Path| std::fs::remove_file(live),
+        |live: &std::path::Path| std::fs::OpenOptions::new().write(true).open(live)?.set_len(3),
+    ] {
         cut(&live).unwrap();
         let reader = Options::new().read_only(true).open(&path).unwrap();
         let before = reader.user_count(&user("alice")).unwrap();

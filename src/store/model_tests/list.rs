@@ -206,7 +206,6 @@ pub(super) struct Held {
     pub(super) position: Position,
 }
 
-
 impl Spec {
     /// The event. `serial` tells it from all others, `at` is when it occurred, unless its kind says that.
     pub(super) fn build(&self, serial: usize, at: Option<i64>) -> NewEvent<'static> {

@@ -10,8 +10,8 @@ use crate::event::EventView;
 use crate::fixture::{user, whole_log};
 use crate::store::PackAfter;
 use crate::{
-    Action, Durability, Epoch, ErrorKind, EventId, NewEvent, Options, Order, Page, Receipt, Result, Sequence, ShardId,
-    Store, UserSequence,
+    Action, Durability, Epoch, ErrorKind, EventId, NewEvent, Options, Order, Page, Receipt, Result, Sequence,
+    ShardId, Store, UserSequence,
 };
 
 /// How the store is made.
@@ -114,7 +114,7 @@ pub(super) type Handed = Vec<(Option<usize>, NewEvent<'static>)>;
 impl World {
     pub(super) fn new(setting: Setting) -> Self {
         let ground = Ground::new(setting.kind);
-        let store = ground.open(setting.options()).unwrap();
+        let store = ground.open(&setting.options()).unwrap();
         let shards = usize::from(setting.shards);
         Self {
             ground,
@@ -169,7 +169,10 @@ impl World {
         assert_eq!(receipt.user_sequence.map(UserSequence::get), expected, "user sequences are dense");
         assert!(!self.lost.contains(&receipt.id), "an id was given out twice");
         let lost = self.lost_epochs[usize::from(receipt.shard.get())];
-        assert!(lost.is_none_or(|lost| receipt.epoch.get() > lost), "{receipt:?}, though epoch {lost:?} lost events");
+        assert!(
+            lost.is_none_or(|lost| receipt.epoch.get() > lost),
+            "{receipt:?}, though epoch {lost:?} lost events"
+        );
         self.events.push(known);
         self.tally.events += 1;
     }
@@ -190,7 +193,8 @@ impl World {
 
     fn take(&mut self, handed: Handed, receipts: &[Receipt], grouped: bool, durably: bool) {
         assert_eq!(receipts.len(), handed.len());
-        let group = receipts.first().filter(|_| grouped).map(|first| (first.sequence.get(), receipts.len() as u64));
+        let group =
+            receipts.first().filter(|_| grouped).map(|first| (first.sequence.get(), receipts.len() as u64));
         for ((user, event), receipt) in handed.into_iter().zip(receipts) {
             self.note(Known { user, event, receipt: *receipt, group });
         }
@@ -455,7 +459,7 @@ impl World {
     }
 
     fn new_reader(&self) -> Reader {
-        let store = self.ground.open(self.setting.options().read_only(true)).unwrap();
+        let store = self.ground.open(&self.setting.options().read_only(true)).unwrap();
         Reader { store, shown: [0; USERS.len()] }
     }
 
@@ -521,7 +525,7 @@ impl World {
 
     fn open(&mut self) {
         self.ground.pass(1_000_000);
-        self.store = Some(self.ground.open(self.setting.options().create_if_missing(false)).unwrap());
+        self.store = Some(self.ground.open(&self.setting.options().create_if_missing(false)).unwrap());
     }
 
     /// Goes on with what a writer leaves that ends now.
@@ -533,7 +537,12 @@ impl World {
     }
 
     /// The machine stops, or the process ends, at an operation of what is done. So many events were there before.
-    pub(super) fn crash_in(&mut self, operation: usize, cut: Cut, action: impl FnOnce(&mut Self) -> (Handed, bool)) {
+    pub(super) fn crash_in(
+        &mut self,
+        operation: usize,
+        cut: Cut,
+        action: impl FnOnce(&mut Self) -> (Handed, bool),
+    ) {
         if !self.ground.is_simulated() {
             return self.crash(cut);
         }
@@ -557,7 +566,7 @@ impl World {
                 store.0.core.closed.store(true, std::sync::atomic::Ordering::Release);
             }
             // What it made durable is not known here, if it was stopped.
-            self.store = self.ground.open(self.setting.options()).ok();
+            self.store = self.ground.open(&self.setting.options()).ok();
         }
     }
 
@@ -586,7 +595,9 @@ impl World {
             }
         }
         assert!(!grouped || found.is_empty() || found.len() == handed.len(), "a part of a group was stored");
-        found.into_iter().for_each(|known| self.note(known));
+        for known in found {
+            self.note(known);
+        }
     }
 
     /// Ends the store, and opens what is left of it. So many events of each shard survive a kill.
@@ -631,7 +642,8 @@ impl World {
             let end = ends[usize::from(report.shard.get())];
             assert!(report.rolled_back_from.is_none_or(|from| from == end), "{report:?}, not {end}");
         }
-        let survived = |known: &Known| known.receipt.sequence.get() < ends[usize::from(known.receipt.shard.get())];
+        let survived =
+            |known: &Known| known.receipt.sequence.get() < ends[usize::from(known.receipt.shard.get())];
         let (kept, lost): (Vec<_>, Vec<_>) = std::mem::take(&mut self.events).into_iter().partition(survived);
         for known in &lost {
             let shard = usize::from(known.receipt.shard.get());
