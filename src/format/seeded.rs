@@ -61,6 +61,8 @@ pub(crate) enum Bug {
     RescueNotSynced,
     /// The name of what is rescued from the cache is not synced before the manifest lists it.
     RescueNameNotSynced,
+    /// A segment is closed in the manifest under a generation that its file has left behind.
+    ClosedUnderOldGeneration,
     /// A new epoch is not written down before it serves.
     EpochNotWritten,
     /// Readers in other processes are told that records are durable before they are synced.
@@ -69,6 +71,8 @@ pub(crate) enum Bug {
     CopyForgotten,
     /// A shard takes writes after a failed sync.
     PoisonForgotten,
+    /// Nobody looks whether a file that is synced still has a name.
+    RemovalUnchecked,
     /// A manifest that was begun on a full disk stays there.
     RemainsLeft,
     /// The directories that lead to a new store are not synced.

@@ -22,6 +22,8 @@ mod open;
 mod options;
 mod pack;
 mod read;
+#[cfg(test)]
+mod removal_tests;
 mod stats;
 #[cfg(test)]
 mod stress_tests;

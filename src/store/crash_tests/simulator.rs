@@ -19,7 +19,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::faults::run_on;
-use super::rig::Rig;
+use super::rig::{Rig, Step};
 use crate::error::ErrorKind;
 use crate::figures::{self, Bound};
 use crate::format::seeded;
@@ -34,8 +34,10 @@ const THREADS: u64 = 2;
 const FAILURES_MAX: usize = 20;
 /// How many moments of a round are tried.
 const MOMENTS: usize = 12;
-/// One of so many images has its own opening cut off, and one of so many goes on to live.
+/// One of so many images has its own opening cut off, one of so many of these is closed and opened again, and one of so many
+/// images goes on to live.
 const CUT_OPENINGS: usize = 12;
+const REOPENINGS: usize = 4;
 const LIVES: usize = 40;
 
 const FAULTS: [Fault; 6] = [
@@ -383,12 +385,23 @@ fn cut_openings(before: &Rig, opened: &Rig, recording: &Recording, tally: &mut T
                 .open()
                 .unwrap_or_else(|error| panic!("moment {moment} of opening, {damage:?}: refused: {error}"));
             again.verify(false);
+            reopen(again, dice);
         }
         tally.images += 1;
         tally.kills += 1;
         let mut killed = before.on(replay.after_kill());
         killed.open().unwrap_or_else(|error| panic!("moment {moment} of opening, killed: refused: {error}"));
         killed.verify(false);
+        reopen(killed, dice);
+    }
+}
+
+/// What was opened and begins to seal what it found can be closed and opened: of some images.
+fn reopen(mut image: Rig, dice: &mut Dice) {
+    if dice.below(REOPENINGS) == 0 {
+        image.options = image.options.clone().create_if_missing(false);
+        image.step(Step::Reopen).unwrap_or_else(|error| panic!("opening again: refused: {error}"));
+        image.verify_open();
     }
 }
 

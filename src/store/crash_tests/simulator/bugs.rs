@@ -41,6 +41,7 @@ const BUGS: &[(Bug, Option<Fault>, u64)] = &[
     (Bug::CleanSlotKept, None, 3),
     (Bug::RescueNotSynced, None, 0),
     (Bug::RescueNameNotSynced, None, 1),
+    (Bug::ClosedUnderOldGeneration, None, 0),
     (Bug::EpochNotWritten, None, 9),
     (Bug::ToldBeforeSync, None, 0),
     (Bug::CopyForgotten, Some(Fault::ErrorOnce), 47),
