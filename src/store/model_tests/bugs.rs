@@ -15,17 +15,17 @@ const HISTORIES_MAX: u64 = 300;
 
 /// Each bug, and the history from which on it is looked for: so that few are gone through in vain.
 const BUGS: &[(Bug, u64)] = &[
-    (Bug::CursorPastMerged, 0),
-    (Bug::TagsForgottenInRuns, 0),
-    (Bug::UnpublishedShown, 0),
-    (Bug::FollowingForgotten, 0),
-    (Bug::CursorUnchecked, 0),
-    (Bug::EpochKept, 0),
-    (Bug::IdsRepeated, 0),
+    (Bug::CursorPastMerged, 13),
+    (Bug::TagsForgottenInRuns, 1),
+    (Bug::UnpublishedShown, 1),
+    (Bug::FollowingForgotten, 13),
+    (Bug::CursorUnchecked, 1),
+    (Bug::EpochKept, 2),
+    (Bug::IdsRepeated, 6),
     (Bug::AcknowledgedBeforeSync, 0),
-    (Bug::UnlistedForgotten, 0),
-    (Bug::PackNotSynced, 0),
-    (Bug::MergedUnsynced, 0),
+    (Bug::UnlistedForgotten, 6),
+    (Bug::PackNotSynced, 1),
+    (Bug::MergedUnsynced, 8),
 ];
 
 /// What is wrong with the store in this history.
