@@ -31,7 +31,7 @@ mod stress_tests;
 mod wrong_index_tests;
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
 
 use crossbeam_utils::CachePadded;
@@ -48,7 +48,7 @@ pub use stats::{MemoryStats, ShardStats, Stats};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::keys::{IndexKey, route_hash};
 use crate::format::manifest::StoreManifest;
-use crate::io::mmap::SharedWords;
+use crate::io::mmap::{OpenHere, SharedWords};
 use crate::io::{Access, Disk, LockGuard};
 use crate::shard::commit::Committer;
 use crate::shard::{Background, Job, Shard};
@@ -102,7 +102,7 @@ pub(crate) struct Core {
     live: SharedWords,
     /// In a store opened for reading where there was no live file: the one that a writer has made since.
     late_live: Option<OnceLock<SharedWords>>,
-    closed: AtomicBool,
+    open: OpenHere,
     round_robin: AtomicU64,
     reads: CachePadded<Reads>,
 }
@@ -230,7 +230,7 @@ impl std::fmt::Debug for Store {
 impl Inner {
     fn close(&self) -> Result<()> {
         let core = &self.core;
-        if core.closed.swap(true, Ordering::AcqRel) {
+        if !core.open.close() {
             return Ok(());
         }
         let outcome = match core.access {
@@ -276,10 +276,13 @@ impl Drop for Inner {
 
 impl Core {
     fn check_open(&self) -> Result<()> {
-        if self.closed.load(Ordering::Acquire) {
-            return Err(Error::new(ErrorKind::Closed, "the store is closed"));
+        if self.open.is_open() {
+            return Ok(());
         }
-        Ok(())
+        Err(Error::new(
+            ErrorKind::Closed,
+            "the store is closed, or was opened by the process that forked this one",
+        ))
     }
 
     /// The shard of a name: the low bits of its hash.

@@ -1,7 +1,7 @@
 //! Opens stores, for writing and for reading: the directory's own files, the lock, every shard.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ use crate::format::seeded::{Bug, has};
 use crate::ids::ShardId;
 use crate::io::clock::{Clock, SystemClock};
 use crate::io::memory::MemoryDisk;
-use crate::io::mmap::SharedWords;
+use crate::io::mmap::{OpenHere, SharedWords};
 use crate::io::{Access, Disk, LockGuard, TEMPORARY_SUFFIX};
 use crate::shard::commit::Committer;
 use crate::shard::follow::{self, Extent};
@@ -225,7 +225,7 @@ fn open_locked(options: &Options, host: &Host, dir: PathBuf, lock: Box<dyn LockG
         access: Access::Write,
         live,
         late_live: None,
-        closed: AtomicBool::new(false),
+        open: OpenHere::new()?,
         round_robin: AtomicU64::new(0),
         reads: CachePadded::default(),
         manifest,
@@ -345,7 +345,7 @@ fn open_reader(options: &Options, host: &Host, dir: PathBuf) -> Result<Store> {
         access: Access::Read,
         live,
         late_live,
-        closed: AtomicBool::new(false),
+        open: OpenHere::new()?,
         round_robin: AtomicU64::new(0),
         reads: CachePadded::default(),
         manifest,

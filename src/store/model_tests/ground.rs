@@ -2,14 +2,16 @@
 //!
 //! Owns how it is opened, and how it ends without being closed. Must not know what is in it.
 
-use std::path::PathBuf;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use tempfile::TempDir;
 
 use super::list::START;
-use crate::fixture::copy_of_killed;
+use crate::fixture::copy_tree;
 use crate::io::clock::tests::ManualClock;
 use crate::io::faulty::{Damage, Fault, FaultyDisk};
 use crate::store::open::{self, Host, WorkersKind};
@@ -130,7 +132,7 @@ impl Ground {
                 };
                 if let Some(store) = store {
                     // Its closing reaches nothing.
-                    store.0.core.closed.store(true, Ordering::Release);
+                    store.0.core.open.close();
                 }
                 disk.heal();
                 let stays = left.is_none();
@@ -141,4 +143,46 @@ impl Ground {
             }
         }
     }
+}
+
+/// Every name in a store's directory, and what the manifests say.
+fn outline(dir: &Path) -> io::Result<Vec<(String, Vec<u8>)>> {
+    let mut outline = Vec::new();
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if entry.file_type()?.is_dir() {
+            outline.extend(
+                self::outline(&entry.path())?
+                    .into_iter()
+                    .map(|(inner, bytes)| (format!("{name}/{inner}"), bytes)),
+            );
+        } else if name == "MANIFEST" {
+            outline.push((name, fs::read(entry.path())?));
+        } else {
+            outline.push((name, Vec::new()));
+        }
+    }
+    outline.sort();
+    Ok(outline)
+}
+
+/// Copies the directory of a store that is open: what a writer that is killed now would leave.
+///
+/// A kill stops everything at one moment, a copy takes a while: if the background has made, sealed or listed a segment
+/// meanwhile, the copy is made again. Nobody may append meanwhile.
+fn copy_of_killed(from: &Path, to: &Path) {
+    for _ in 0..1000 {
+        let attempt = || -> io::Result<bool> {
+            let before = outline(from)?;
+            copy_tree(from, to)?;
+            Ok(before == outline(from)?)
+        };
+        // A file that was there a moment ago may have got its proper name.
+        if attempt().unwrap_or(false) {
+            return;
+        }
+        let _ = fs::remove_dir_all(to);
+    }
+    panic!("the store's directory never rests");
 }

@@ -563,7 +563,7 @@ impl World {
                 self.durable = self.counts();
             }
             if let Some(store) = self.store.take().filter(|_| !close) {
-                store.0.core.closed.store(true, std::sync::atomic::Ordering::Release);
+                store.0.core.open.close();
             }
             // What it made durable is not known here, if it was stopped.
             self.store = self.ground.open(&self.setting.options()).ok();
