@@ -109,10 +109,11 @@ fn explore(story: &'static Story) {
             }
         });
         let events = || story.before.iter().chain(story.rounds.iter().copied().flatten());
-        for user in story.looks {
-            let all: Vec<u32> =
-                events().filter(|(owner, _)| owner == user).map(|(_, ordinal)| *ordinal).collect();
-            log.look(*user, &all);
+        let of = |user: Fingerprint| -> Vec<u32> {
+            events().filter(|(owner, _)| *owner == user).map(|(_, ordinal)| *ordinal).collect()
+        };
+        for (user, direction) in story.looks {
+            log.look(*user, &of(*user), *direction);
         }
         writing.join().unwrap();
         for user in [ALICE, BOB] {
