@@ -64,10 +64,6 @@ mod primitives {
         Publication,
         /// A user's new count in a tail is seen without what was stored before it.
         Count,
-        /// Who waits for a commit goes to sleep without looking whether it has ended.
-        Sleep,
-        /// Who is called to lead and need not calls nobody else.
-        Call,
     }
 
     std::thread_local! {
@@ -114,7 +110,7 @@ mod primitives {
 
         pub(crate) fn sleep(&self, value: u32) {
             let guard = self.lock.lock().unwrap();
-            if self.get() == value || is_weakened(Weakened::Sleep) {
+            if self.get() == value {
                 drop(self.changed.wait(guard).unwrap());
             }
         }
