@@ -63,6 +63,8 @@ pub(crate) enum Bug {
     RescueNameNotSynced,
     /// A segment is closed in the manifest under a generation that its file has left behind.
     ClosedUnderOldGeneration,
+    /// Opening removes what the manifest doesn't name, though that manifest may be in the cache alone.
+    RemovedBeforeManifest,
     /// A new epoch is not written down before it serves.
     EpochNotWritten,
     /// Readers in other processes are told that records are durable before they are synced.

@@ -150,14 +150,21 @@ pub(crate) struct Sealed {
 }
 
 /// Removes files that no manifest names: unfinished ones, and those of segments that were rolled back.
+///
+/// The manifest that was read may be in the cache alone, written by an opening or a writer that was cut off before its name was
+/// durable: then the one on the disk names what this one doesn't.
 fn remove_orphans(context: &Context, dir: &Path, manifest: &ShardManifest) -> Result<()> {
-    for name in context.disk.list(dir)? {
-        let path = dir.join(&name);
-        if is_orphan(&name, manifest) {
-            context.disk.remove(&path)?;
-        }
+    let mut orphans = context.disk.list(dir)?;
+    orphans.retain(|name| is_orphan(name, manifest));
+    if orphans.is_empty() {
+        return Ok(());
     }
-    Ok(())
+    #[cfg(test)]
+    let synced = if has(Bug::RemovedBeforeManifest) { Ok(()) } else { context.disk.sync_dir(dir) };
+    #[cfg(not(test))]
+    let synced = context.disk.sync_dir(dir);
+    synced?;
+    orphans.iter().try_for_each(|name| context.disk.remove(&dir.join(name)))
 }
 
 fn is_orphan(name: &str, manifest: &ShardManifest) -> bool {

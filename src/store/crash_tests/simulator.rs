@@ -34,9 +34,12 @@ const THREADS: u64 = 2;
 const FAILURES_MAX: usize = 20;
 /// How many moments of a round are tried.
 const MOMENTS: usize = 12;
-/// One of so many images has its own opening cut off, one of so many of these is closed and opened again, and one of so many
+/// At how many more of them it is killed.
+const MOMENTS_BETWEEN_NAMES: usize = 8;
+/// One of so many power cuts, or kills, has the opening after it cut off, one of so many of these is closed and opened again, and one of so many
 /// images goes on to live.
 const CUT_OPENINGS: usize = 12;
+const CUT_OPENINGS_OF_KILLS: usize = 2;
 const REOPENINGS: usize = 4;
 const LIVES: usize = 40;
 
@@ -210,6 +213,22 @@ impl Round {
             self.cut_everywhere(&rig, &replay, &what, Damage::VARIANTS);
             self.kill(&rig, &replay, &what);
         }
+        self.kill_between_names(&rig, &recording, &kinds[..end]);
+    }
+
+    /// Kills it where a file has its name, and that is in the cache alone: the next opening goes by what it finds.
+    fn kill_between_names(&mut self, rig: &Rig, recording: &Recording, kinds: &[(Kind, &'static str)]) {
+        let renamed = (1..kinds.len()).filter(|at| kinds[at - 1].0 == Kind::Rename);
+        let mut places: Vec<usize> = renamed.collect();
+        while places.len() > MOMENTS_BETWEEN_NAMES {
+            places.swap_remove(self.dice.below(places.len()));
+        }
+        places.sort_unstable();
+        let mut replay = Replay::new(recording);
+        for place in places {
+            replay.go_to(place);
+            self.kill(rig, &replay, &format!("moment {place}"));
+        }
     }
 
     /// Runs something that is no image.
@@ -261,8 +280,16 @@ impl Round {
         self.attempt(&format!("{what}, kill"), |tally, dice| {
             tally.kills += 1;
             let mut image = image;
+            let before = image.on(image.disk.clone());
+            // What the kill left in the cache alone is what the next opening goes by.
+            if dice.below(CUT_OPENINGS_OF_KILLS) == 0 {
+                image.disk.record();
+            }
             image.open().unwrap_or_else(|error| panic!("refused after a kill: {error}"));
             image.verify(true);
+            if let Some(recording) = image.disk.take_recording() {
+                cut_openings(&before, &image, &recording, tally, dice);
+            }
             image.options = image.options.clone().create_if_missing(false);
             // What the kill left in the cache alone was made durable by opening.
             let damage = Damage::Variant(dice.below(Damage::VARIANTS));
