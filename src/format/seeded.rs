@@ -103,6 +103,14 @@ pub(crate) enum Bug {
     KeyUnchecked,
     /// A cursor's tag is not compared.
     CursorUnchecked,
+    /// A cursor passes over one event more where runs were merged.
+    CursorPastMerged,
+    /// What a filter says of levels, categories and statuses is not asked of runs.
+    TagsForgottenInRuns,
+    /// A durable store shows what is not durable yet.
+    UnpublishedShown,
+    /// A reader beside the writer doesn't go on in the next segment.
+    FollowingForgotten,
     /// A cold page touches records that the disk was not asked for.
     RecordsNotAsked,
     /// Nobody brings in what look-ups pass.

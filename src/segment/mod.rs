@@ -12,7 +12,7 @@ pub(crate) mod seal;
 mod tests;
 
 use std::path::Path;
-use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use crossbeam_utils::CachePadded;
@@ -26,6 +26,7 @@ use crate::format::seeded::{Bug, has};
 use crate::format::segment::{FloorSlot, Footer, Header, RECORDS_START, SLOT_OFFSETS};
 use crate::io::chunked::Chunked;
 use crate::io::mmap::{Appender, SegmentMap};
+use crate::io::sync::AtomicU32;
 use crate::io::sync::CountTail;
 use crate::io::{Access, DiskFile};
 

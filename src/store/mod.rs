@@ -16,6 +16,8 @@ mod damage_tests;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod images;
 mod inspect;
+#[cfg(test)]
+mod model_tests;
 mod open;
 mod options;
 mod pack;
@@ -24,11 +26,13 @@ mod read;
 mod removal_tests;
 mod stats;
 #[cfg(test)]
+mod stress_tests;
+#[cfg(test)]
 mod wrong_index_tests;
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, OnceLock};
 
 use crossbeam_utils::CachePadded;
 use parking_lot::Mutex;
@@ -96,6 +100,8 @@ pub(crate) struct Core {
     memory_budget: u64,
     access: Access,
     live: SharedWords,
+    /// In a store opened for reading where there was no live file: the one that a writer has made since.
+    late_live: Option<OnceLock<SharedWords>>,
     open: OpenHere,
     round_robin: AtomicU64,
     reads: CachePadded<Reads>,
