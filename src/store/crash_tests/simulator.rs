@@ -34,8 +34,8 @@ const THREADS: u64 = 2;
 const FAILURES_MAX: usize = 20;
 /// How many moments of a round are tried.
 const MOMENTS: usize = 12;
-/// At how many more of them it is killed.
-const MOMENTS_BETWEEN_NAMES: usize = 8;
+/// How many more of them lie between the change of a name and the sync of its directory.
+const MOMENTS_BETWEEN_NAMES: usize = 12;
 /// One of so many power cuts, or kills, has the opening after it cut off, one of so many of these is closed and opened again, and one of so many
 /// images goes on to live.
 const CUT_OPENINGS: usize = 12;
@@ -213,13 +213,13 @@ impl Round {
             self.cut_everywhere(&rig, &replay, &what, Damage::VARIANTS);
             self.kill(&rig, &replay, &what);
         }
-        self.kill_between_names(&rig, &recording, &kinds[..end]);
+        self.stop_between_names(&rig, &recording, &kinds[..end]);
     }
 
-    /// Kills it where a file has its name, and that is in the cache alone: the next opening goes by what it finds.
-    fn kill_between_names(&mut self, rig: &Rig, recording: &Recording, kinds: &[(Kind, &'static str)]) {
-        let renamed = (1..kinds.len()).filter(|at| kinds[at - 1].0 == Kind::Rename);
-        let mut places: Vec<usize> = renamed.collect();
+    /// Stops where a file has just got its name, or lost it, and that is in the cache alone.
+    fn stop_between_names(&mut self, rig: &Rig, recording: &Recording, kinds: &[(Kind, &'static str)]) {
+        let named = (1..kinds.len()).filter(|at| [Kind::Rename, Kind::Remove].contains(&kinds[at - 1].0));
+        let mut places: Vec<usize> = named.collect();
         while places.len() > MOMENTS_BETWEEN_NAMES {
             places.swap_remove(self.dice.below(places.len()));
         }
@@ -227,7 +227,9 @@ impl Round {
         let mut replay = Replay::new(recording);
         for place in places {
             replay.go_to(place);
-            self.kill(rig, &replay, &format!("moment {place}"));
+            let what = format!("moment {place}");
+            self.cut_everywhere(rig, &replay, &what, Damage::VARIANTS / 8);
+            self.kill(rig, &replay, &what);
         }
     }
 

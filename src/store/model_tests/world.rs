@@ -1,5 +1,4 @@
-//! The store beside a plain list of everything that was appended to it, and each question asked of both; a reader beside the
-//! writer is asked, too.
+//! The store beside a plain list of everything that was appended to it; each question is asked of both, and of a reader.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::OnceLock;
