@@ -35,7 +35,7 @@ pub enum ErrorKind {
     Poisoned,
     /// The event was stored, but the sync that should make it durable failed: it may or may not survive.
     OutcomeUnknown,
-    /// The store was closed.
+    /// The store was closed, or it was opened by the process that this one was forked from (told on Linux).
     Closed,
 }
 

@@ -9,11 +9,18 @@ pub mod fuzzing;
 #[cfg(feature = "workload")]
 pub mod workload;
 
+/// By the name under which the integration tests know it.
+#[cfg(test)]
+extern crate self as usertrail;
+
 mod error;
 /// The integration tests' own, shared.
 #[cfg(test)]
 #[path = "../tests/suite/figures.rs"]
 mod figures;
+#[cfg(test)]
+#[path = "../tests/suite/fixture.rs"]
+mod fixture;
 mod format;
 mod ids;
 mod index;

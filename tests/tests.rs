@@ -28,10 +28,6 @@ mod kill;
 mod memory;
 #[path = "suite/merging.rs"]
 mod merging;
-#[path = "suite/model.rs"]
-mod model;
-#[path = "suite/model_world.rs"]
-mod model_world;
 #[path = "suite/repair.rs"]
 mod repair;
 #[path = "suite/tidy.rs"]

@@ -61,6 +61,10 @@ pub(crate) enum Bug {
     RescueNotSynced,
     /// The name of what is rescued from the cache is not synced before the manifest lists it.
     RescueNameNotSynced,
+    /// A segment is closed in the manifest under a generation that its file has left behind.
+    ClosedUnderOldGeneration,
+    /// Opening removes what the manifest doesn't name, though that manifest may be in the cache alone.
+    RemovedBeforeManifest,
     /// A new epoch is not written down before it serves.
     EpochNotWritten,
     /// Readers in other processes are told that records are durable before they are synced.
@@ -69,6 +73,8 @@ pub(crate) enum Bug {
     CopyForgotten,
     /// A shard takes writes after a failed sync.
     PoisonForgotten,
+    /// Nobody looks whether a file that is synced still has a name.
+    RemovalUnchecked,
     /// A manifest that was begun on a full disk stays there.
     RemainsLeft,
     /// The directories that lead to a new store are not synced.
@@ -97,6 +103,14 @@ pub(crate) enum Bug {
     KeyUnchecked,
     /// A cursor's tag is not compared.
     CursorUnchecked,
+    /// A cursor passes over one event more where runs were merged.
+    CursorPastMerged,
+    /// What a filter says of levels, categories and statuses is not asked of runs.
+    TagsForgottenInRuns,
+    /// A durable store shows what is not durable yet.
+    UnpublishedShown,
+    /// A reader beside the writer doesn't go on in the next segment.
+    FollowingForgotten,
     /// A cold page touches records that the disk was not asked for.
     RecordsNotAsked,
     /// Nobody brings in what look-ups pass.

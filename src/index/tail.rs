@@ -8,12 +8,12 @@
 //! Memory: 24 bytes a slot, 24 to 48 in the map, and blocks that grow by half, so that few words stay empty.
 
 mod checkpoint;
+#[cfg(all(test, loom))]
+mod loom_tests;
 mod user;
+mod users;
 
-use std::hash::{BuildHasherDefault, Hasher};
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering, fence};
-
-use dashmap::DashMap;
+use std::sync::atomic::Ordering;
 
 use super::UserHead;
 use super::dictionary::Dictionary;
@@ -23,6 +23,8 @@ use crate::format::posting::{
 };
 use crate::ids::Fingerprint;
 use crate::io::chunked::Chunked;
+use crate::io::sync::{AtomicI64, AtomicU64, fence};
+use users::Users;
 
 pub(crate) use user::TailUser;
 
@@ -34,9 +36,6 @@ const TIMED_FROM: usize = 5;
 /// Words of a slot: count before, count and newest block, first posting.
 const SLOT_WORDS: usize = 3;
 const NO_BLOCK: u32 = u32::MAX;
-/// Parts of the map of users, each with a lock. Whoever lists all users holds one at a time, and an append of a new user
-/// waits for it: so many that this is some microseconds.
-const MAP_SHARDS: usize = 32;
 /// Small enough that two of them, in which the bounds of a time range lie, and the postings that have no times of their
 /// own are no more records than two full blocks of a run: what a time range may touch in vain.
 const FULL_BLOCK: u32 = 108;
@@ -52,25 +51,6 @@ const fn first_index_of(block: usize) -> u32 {
         number += 1;
     }
     first_index
-}
-
-/// A fingerprint is uniform already: its first bytes are the hash.
-#[derive(Default)]
-struct FingerprintHasher(u64);
-
-impl Hasher for FingerprintHasher {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        if let Some(head) = bytes.first_chunk() {
-            self.0 = u64::from_le_bytes(*head);
-        }
-    }
-
-    // The length of the array, which says nothing.
-    fn write_usize(&mut self, _: usize) {}
 }
 
 /// Where a block of a user begins among the user's postings, how many it holds, whether it knows its times.
@@ -113,7 +93,7 @@ impl Shape {
 #[derive(Debug)]
 pub(crate) struct TailIndex {
     base: u64,
-    users: DashMap<Fingerprint, u32, BuildHasherDefault<FingerprintHasher>>,
+    users: Users,
     slots: Chunked<AtomicU64>,
     blocks: Chunked<AtomicU64>,
     /// Slots used (low half) and block words used (high half); the writer's.
@@ -123,12 +103,6 @@ pub(crate) struct TailIndex {
     latest: AtomicI64,
     pub(crate) actions: Dictionary,
     pub(crate) services: Dictionary,
-}
-
-impl std::fmt::Debug for FingerprintHasher {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("FingerprintHasher")
-    }
 }
 
 /// A user's place in a tail, found once for an append.
@@ -143,10 +117,9 @@ impl TailIndex {
 
     /// The same with room for this many users.
     fn with_users(base: u64, records_max: usize, users: usize) -> Self {
-        let hasher = BuildHasherDefault::default();
         Self {
             base,
-            users: DashMap::with_capacity_and_hasher_and_shard_amount(users, hasher, MAP_SHARDS),
+            users: Users::with_capacity(users),
             slots: Chunked::new(records_max.saturating_mul(SLOT_WORDS)),
             // Blocks grow by half and carry up to three words of head: never more than 2.5 words a posting.
             blocks: Chunked::new(records_max.saturating_mul(5) / 2 + BLOCK_POSTINGS_MAX),
@@ -161,7 +134,7 @@ impl TailIndex {
     /// Finds a user, for an append.
     #[inline]
     pub(crate) fn slot(&self, user: Fingerprint) -> Option<Slot> {
-        self.users.get(&user).map(|slot| Slot(*slot))
+        self.users.get(user).map(Slot)
     }
 
     /// How many events the user of this slot has had, published or not, and which was the last.
@@ -219,6 +192,10 @@ impl TailIndex {
         stored &= self.blocks.set(place, pack_posting(posting));
         // A reader may see the new count before the shard publishes it: then it looks at the posting, to find that it
         // is not published. So the posting must be there. Pairs with the fence in `counts`.
+        #[cfg(all(test, loom))]
+        if crate::io::sync::is_weakened(crate::io::sync::Weakened::Count) {
+            return stored && self.slots.set(slot.0 as usize * SLOT_WORDS + 1, pack(count + 1, newest));
+        }
         fence(Ordering::Release);
         stored && self.slots.set(slot.0 as usize * SLOT_WORDS + 1, pack(count + 1, newest))
     }
@@ -297,7 +274,7 @@ impl TailIndex {
 
     /// Every user with a slot, in no order.
     pub(crate) fn users(&self) -> Vec<(Fingerprint, Slot)> {
-        self.users.iter().map(|entry| (*entry.key(), Slot(*entry.value()))).collect()
+        self.users.all().into_iter().map(|(user, slot)| (user, Slot(slot))).collect()
     }
 
     /// How many users there are.
@@ -313,9 +290,11 @@ impl TailIndex {
 
     /// About the bytes of memory that the index takes.
     pub(crate) fn bytes(&self) -> usize {
-        // A bucket of the map is a key, a value and a control byte; it fills at most seven of eight.
-        let map = self.users.capacity() * 8 / 7 * (size_of::<(Fingerprint, u32)>() + 1);
-        map + self.slots.bytes() + self.blocks.bytes() + self.actions.bytes() + self.services.bytes()
+        self.users.bytes()
+            + self.slots.bytes()
+            + self.blocks.bytes()
+            + self.actions.bytes()
+            + self.services.bytes()
     }
 }
 

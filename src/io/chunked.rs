@@ -4,10 +4,12 @@
 //! stores are relaxed, and the publication orders them.
 
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
-/// Elements a chunk.
-const CHUNK: usize = 2048;
+use super::sync::{AtomicU32, AtomicU64};
+
+/// Elements a chunk; as few as the largest block of a tail's needs where loom keeps a history of each.
+const CHUNK: usize = if cfg!(all(test, loom)) { 128 } else { 2048 };
 
 /// An atomic integer that a [`Chunked`] can hold.
 pub(crate) trait Cell: Default {

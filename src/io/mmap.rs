@@ -15,15 +15,17 @@
 //! are never truncated, see to that). Must not know what the bytes mean.
 #![expect(unsafe_code, reason = "mappings are raw memory; every block below says why it is sound")]
 
+use std::path::Path;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
 use crossbeam_utils::CachePadded;
-use memmap2::{Advice, MmapRaw, UncheckedAdvice};
+use memmap2::{Advice, MmapMut, MmapRaw, UncheckedAdvice};
 use parking_lot::Mutex;
 
 use super::Access;
 use super::sync::ByteTail;
+use crate::error::{Error, Result};
 
 /// Mapped memory, and who looks at it.
 #[derive(Debug)]
@@ -466,6 +468,40 @@ impl SharedWords {
         // SAFETY: in range, and aligned, since a mapping starts at a page. Every access in every process is an
         // atomic one through this type; `store` checks that the mapping is writable.
         Some(unsafe { AtomicU64::from_ptr(self.memory.raw.as_mut_ptr().cast::<u64>().add(index)) })
+    }
+}
+
+/// Whether something is open in this process. A child that was forked finds it closed: it has the mappings of the process that
+/// opened it, and none of its threads, so whatever it would store would lie where that one stores.
+#[derive(Debug)]
+pub(crate) struct OpenHere(SharedWords);
+
+impl OpenHere {
+    /// It is open.
+    pub(crate) fn new() -> Result<Self> {
+        let page = MmapMut::map_anon(4096)
+            .map_err(|source| Error::io("allocate a page for", Path::new("the store"), source))?;
+        let memory = Memory::anonymous(page);
+        #[cfg(target_os = "linux")]
+        // SAFETY: the page is anonymous and private, this type's alone, and read and written as atomic words. Zeros in a
+        // child are a value like any other. Before Linux 4.14 it is refused; then a child finds what was there.
+        unsafe {
+            let advice = rustix::mm::Advice::LinuxWipeOnFork;
+            let _ = rustix::mm::madvise(memory.raw.as_mut_ptr().cast(), memory.len(), advice);
+        }
+        let words = SharedWords::new(memory, Access::Write);
+        words.store(0, 1);
+        Ok(Self(words))
+    }
+
+    #[inline]
+    pub(crate) fn is_open(&self) -> bool {
+        self.0.load(0) != 0
+    }
+
+    /// Says whether it was open until now.
+    pub(crate) fn close(&self) -> bool {
+        self.0.word(0).is_some_and(|word| word.swap(0, Ordering::AcqRel) != 0)
     }
 }
 

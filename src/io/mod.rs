@@ -5,6 +5,8 @@
 
 pub(crate) mod chunked;
 pub(crate) mod clock;
+#[cfg(test)]
+mod contract_tests;
 pub(crate) mod faults;
 #[cfg(test)]
 pub(crate) mod faulty;

@@ -4,10 +4,10 @@
 #[cfg(not(all(test, loom)))]
 mod primitives {
     pub(crate) use parking_lot::MutexGuard;
-    pub(crate) use std::sync::atomic::{AtomicU64, AtomicUsize};
+    pub(crate) use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, AtomicUsize, fence};
     pub(crate) use std::thread::yield_now;
 
-    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::sync::atomic::Ordering;
 
     use rustix::thread::futex;
 
@@ -51,12 +51,37 @@ mod primitives {
 #[cfg(all(test, loom))]
 mod primitives {
     pub(crate) use loom::sync::MutexGuard;
-    pub(crate) use loom::sync::atomic::{AtomicU64, AtomicUsize};
+    pub(crate) use loom::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, AtomicUsize, fence};
     pub(crate) use loom::thread::yield_now;
 
+    use std::cell::Cell;
     use std::sync::atomic::Ordering;
 
-    use loom::sync::atomic::AtomicU32;
+    /// What a model leaves out or weakens on purpose, to see that it would be noticed.
+    #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+    pub(crate) enum Weakened {
+        /// An end is published with nothing ordered before it.
+        Publication,
+        /// A user's new count in a tail is seen without what was stored before it.
+        Count,
+    }
+
+    std::thread_local! {
+        // All threads of a model run in the one that explores it.
+        static WEAKENED: Cell<Option<Weakened>> = const { Cell::new(None) };
+    }
+
+    pub(crate) fn is_weakened(what: Weakened) -> bool {
+        WEAKENED.get() == Some(what)
+    }
+
+    /// Explores a model that must fail with this.
+    pub(crate) fn must_notice(what: Weakened, explore: impl FnOnce()) {
+        WEAKENED.set(Some(what));
+        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(explore));
+        WEAKENED.set(None);
+        assert!(outcome.is_err(), "{what:?} was not noticed");
+    }
 
     #[derive(Debug, Default)]
     pub(crate) struct Mutex<T>(loom::sync::Mutex<T>);
@@ -101,7 +126,9 @@ mod primitives {
     }
 }
 
-pub(crate) use primitives::{Mutex, MutexGuard, yield_now};
+pub(crate) use primitives::{AtomicI64, AtomicU32, AtomicU64, Mutex, MutexGuard, fence, yield_now};
+#[cfg(all(test, loom))]
+pub(crate) use primitives::{Weakened, is_weakened, must_notice};
 use std::sync::atomic::Ordering;
 
 /// Where threads wait for a commit to end, or to be called.
@@ -173,6 +200,10 @@ macro_rules! tail {
             /// Publishes what was stored below `end`.
             #[inline]
             pub(crate) fn publish(&self, end: $value) {
+                #[cfg(all(test, loom))]
+                if is_weakened(Weakened::Publication) {
+                    return self.0.store(end, Ordering::Relaxed);
+                }
                 self.0.store(end, Ordering::Release);
             }
 
@@ -196,12 +227,12 @@ tail! {
 
 #[cfg(all(test, loom))]
 mod loom_tests {
-    use super::primitives::AtomicU64;
     use super::*;
     use loom::sync::Arc;
     use loom::thread;
 
-    /// Two records of one word, its loads and stores ordered by nothing but the tails: bytes, then the mapping's tail, then the count, as the writer of a shard does it.
+    /// Two records of one word, its loads and stores ordered by nothing but the tails: bytes, then the mapping's tail, then
+    /// the count, as the writer of a shard does it.
     struct Log {
         bytes: [AtomicU64; 2],
         published: ByteTail,
@@ -209,8 +240,7 @@ mod loom_tests {
         durable: CountTail,
     }
 
-    #[test]
-    fn loom_a_reader_sees_whole_records_alone() {
+    fn explore() {
         loom::model(|| {
             let log = Arc::new(Log {
                 bytes: [AtomicU64::new(0), AtomicU64::new(0)],
@@ -237,5 +267,11 @@ mod loom_tests {
             }
             writing.join().unwrap();
         });
+    }
+
+    #[test]
+    fn loom_a_reader_sees_whole_records_alone() {
+        explore();
+        must_notice(Weakened::Publication, explore);
     }
 }

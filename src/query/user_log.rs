@@ -14,8 +14,14 @@ use super::page::{Page, Place, damaged, read_one};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::cursor::UserLogCursor;
 use crate::format::keys::IndexKey;
+#[cfg(test)]
+use crate::format::seeded::{Bug, has};
 use crate::ids::Fingerprint;
+#[cfg(test)]
+use crate::index::run::Run;
 use crate::index::selection::Kinds;
+#[cfg(test)]
+use crate::index::selection::Selection;
 use crate::index::{Candidate, Direction, Passing, Range, Sink};
 use crate::segment::reading::{OffsetTable, Places};
 use crate::shard::view::{Reading, ShardView, Source};
@@ -259,6 +265,8 @@ impl Gathering<'_> {
                 };
                 self.make_room(range);
                 let selection = self.request.filter.selection(source, self.kinds);
+                #[cfg(test)]
+                let (range, selection) = self.seeded(run, range, selection);
                 found.walk(range, &selection, self)
             }
         }
@@ -267,6 +275,21 @@ impl Gathering<'_> {
     /// Whether packs have to be looked at by themselves: there are some, and not enough was found.
     fn wants_packed(&self) -> bool {
         self.packs_end > 0 && self.places.len() <= self.request.limit
+    }
+
+    /// The bugs on purpose of what is asked of runs.
+    #[cfg(test)]
+    fn seeded(&self, run: &Run, mut range: Range, mut selection: Selection) -> (Range, Selection) {
+        if has(Bug::CursorPastMerged) && self.start.user_sequence.is_some() && run.header().level > 0 {
+            match range.direction {
+                Direction::NewestFirst => range.to -= 1,
+                Direction::OldestFirst => range.from += 1,
+            }
+        }
+        if has(Bug::TagsForgottenInRuns) {
+            selection.kinds = Kinds::ALL;
+        }
+        (range, selection)
     }
 
     /// Room for as many as the range can add.

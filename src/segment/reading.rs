@@ -2,7 +2,7 @@
 //!
 //! Owns nothing; borrows from a [`Segment`]. Must not decide which records are read.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::{Checked, Offsets, Segment};
 use crate::error::Result;
@@ -10,6 +10,7 @@ use crate::format::record;
 use crate::format::segment::RECORDS_START;
 use crate::io::chunked::Reader;
 use crate::io::mmap::Prefetcher;
+use crate::io::sync::AtomicU32;
 
 /// How much of a record is asked for ahead: what most records have, but for the end of `details`.
 pub(super) const ASKED_BYTES: usize = 384;

@@ -250,7 +250,10 @@ impl Shard {
     /// What a read sees from now on. The end comes first, so that the view covers it.
     #[inline]
     pub(crate) fn reading(&self) -> Reading {
-        let end = if self.context.readers_wait { self.durable() } else { self.published() };
+        let readers_wait = self.context.readers_wait;
+        #[cfg(test)]
+        let readers_wait = readers_wait && !has(Bug::UnpublishedShown);
+        let end = if readers_wait { self.durable() } else { self.published() };
         Reading { view: self.view(), end }
     }
 

@@ -150,14 +150,21 @@ pub(crate) struct Sealed {
 }
 
 /// Removes files that no manifest names: unfinished ones, and those of segments that were rolled back.
+///
+/// The manifest that was read may be in the cache alone, written by an opening or a writer that was cut off before its name was
+/// durable: then the one on the disk names what this one doesn't.
 fn remove_orphans(context: &Context, dir: &Path, manifest: &ShardManifest) -> Result<()> {
-    for name in context.disk.list(dir)? {
-        let path = dir.join(&name);
-        if is_orphan(&name, manifest) {
-            context.disk.remove(&path)?;
-        }
+    let mut orphans = context.disk.list(dir)?;
+    orphans.retain(|name| is_orphan(name, manifest));
+    if orphans.is_empty() {
+        return Ok(());
     }
-    Ok(())
+    #[cfg(test)]
+    let synced = if has(Bug::RemovedBeforeManifest) { Ok(()) } else { context.disk.sync_dir(dir) };
+    #[cfg(not(test))]
+    let synced = context.disk.sync_dir(dir);
+    synced?;
+    orphans.iter().try_for_each(|name| context.disk.remove(&dir.join(name)))
 }
 
 fn is_orphan(name: &str, manifest: &ShardManifest) -> bool {
@@ -180,6 +187,17 @@ fn is_orphan(name: &str, manifest: &ShardManifest) -> bool {
     }
     let covers = run.split_once('-').and_then(|(first, last)| number(first).zip(number(last)));
     covers.is_some_and(|covers| !manifest.runs.iter().any(|entry| (entry.first, entry.last) == covers))
+}
+
+/// Has the manifest tell of the generation that a segment's file is of now.
+fn list_generation(manifest: &mut ShardManifest, header: &Header) {
+    #[cfg(test)]
+    if has(Bug::ClosedUnderOldGeneration) && manifest.closed(header.segment).is_some() {
+        return;
+    }
+    if let Some(entry) = manifest.segments.iter_mut().find(|entry| entry.id == header.segment) {
+        (entry.generation, entry.salt) = (header.generation, header.salt.0);
+    }
 }
 
 struct Opening<'c> {
@@ -396,6 +414,11 @@ impl Opening<'_> {
         found: &mut Vec<Found>,
         decision: &Decision,
     ) -> Result<()> {
+        let renamed = |segment: &Found| segment.header.generation != segment.entry.generation;
+        if found.iter().any(renamed) {
+            // By an opening that was cut off, maybe in the cache alone: the manifest may not tell of it yet.
+            self.context.disk.sync_dir(self.dir)?;
+        }
         let damaged = found.iter().any(|segment| segment.scan.beyond.is_some());
         let last = found.len().saturating_sub(1);
         for place in 0..found.len() {
@@ -419,9 +442,7 @@ impl Opening<'_> {
                 manifest.closed.retain(|closed| closed.segment != id);
                 self.rewrite(segment, end)?
             };
-            if let Some(entry) = manifest.segments.iter_mut().find(|entry| entry.id == id) {
-                (entry.generation, entry.salt) = (header.generation, header.salt.0);
-            }
+            list_generation(manifest, &header);
         }
         Ok(())
     }
@@ -508,7 +529,8 @@ impl Opening<'_> {
             let message = format!("the shard ends at {base} instead of {end} after recovery");
             return Err(Error::corruption(active.segment.path(), 0, message));
         }
-        if !decision.clean {
+        // Nothing was written in this epoch yet, whether this opening began it or one before.
+        if manifest.rollbacks.last().is_some_and(|last| last.first_lost == end) {
             last_recorded_at = later_than_lost(last_recorded_at, manifest.epoch());
         }
         let writer = writer(&active, end, last_recorded_at)?;

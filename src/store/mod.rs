@@ -16,17 +16,23 @@ mod damage_tests;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod images;
 mod inspect;
+#[cfg(test)]
+mod model_tests;
 mod open;
 mod options;
 mod pack;
 mod read;
+#[cfg(test)]
+mod removal_tests;
 mod stats;
+#[cfg(test)]
+mod stress_tests;
 #[cfg(test)]
 mod wrong_index_tests;
 
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, OnceLock};
 
 use crossbeam_utils::CachePadded;
 use parking_lot::Mutex;
@@ -42,7 +48,7 @@ pub use stats::{MemoryStats, ShardStats, Stats};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::keys::{IndexKey, route_hash};
 use crate::format::manifest::StoreManifest;
-use crate::io::mmap::SharedWords;
+use crate::io::mmap::{OpenHere, SharedWords};
 use crate::io::{Access, Disk, LockGuard};
 use crate::shard::commit::Committer;
 use crate::shard::{Background, Job, Shard};
@@ -94,7 +100,9 @@ pub(crate) struct Core {
     memory_budget: u64,
     access: Access,
     live: SharedWords,
-    closed: AtomicBool,
+    /// In a store opened for reading where there was no live file: the one that a writer has made since.
+    late_live: Option<OnceLock<SharedWords>>,
+    open: OpenHere,
     round_robin: AtomicU64,
     reads: CachePadded<Reads>,
 }
@@ -222,7 +230,7 @@ impl std::fmt::Debug for Store {
 impl Inner {
     fn close(&self) -> Result<()> {
         let core = &self.core;
-        if core.closed.swap(true, Ordering::AcqRel) {
+        if !core.open.close() {
             return Ok(());
         }
         let outcome = match core.access {
@@ -268,10 +276,13 @@ impl Drop for Inner {
 
 impl Core {
     fn check_open(&self) -> Result<()> {
-        if self.closed.load(Ordering::Acquire) {
-            return Err(Error::new(ErrorKind::Closed, "the store is closed"));
+        if self.open.is_open() {
+            return Ok(());
         }
-        Ok(())
+        Err(Error::new(
+            ErrorKind::Closed,
+            "the store is closed, or was opened by the process that forked this one",
+        ))
     }
 
     /// The shard of a name: the low bits of its hash.

@@ -1,8 +1,8 @@
 //! Opens stores, for writing and for reading: the directory's own files, the lock, every shard.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use crossbeam_utils::CachePadded;
@@ -23,7 +23,7 @@ use crate::format::seeded::{Bug, has};
 use crate::ids::ShardId;
 use crate::io::clock::{Clock, SystemClock};
 use crate::io::memory::MemoryDisk;
-use crate::io::mmap::SharedWords;
+use crate::io::mmap::{OpenHere, SharedWords};
 use crate::io::{Access, Disk, LockGuard, TEMPORARY_SUFFIX};
 use crate::shard::commit::Committer;
 use crate::shard::follow::{self, Extent};
@@ -224,7 +224,8 @@ fn open_locked(options: &Options, host: &Host, dir: PathBuf, lock: Box<dyn LockG
         memory_budget: options.memory_budget_or_default(manifest.shards)?,
         access: Access::Write,
         live,
-        closed: AtomicBool::new(false),
+        late_live: None,
+        open: OpenHere::new()?,
         round_robin: AtomicU64::new(0),
         reads: CachePadded::default(),
         manifest,
@@ -304,12 +305,14 @@ fn open_reader(options: &Options, host: &Host, dir: PathBuf) -> Result<Store> {
     // Held until everything is open: nobody begins to write below a reader that looks for the end of the log.
     let writers_away = disk.keep_writers_away(&dir.join(LOCK_NAME))?;
     let running = writers_away.is_none();
-    // Without the file nobody has written here: then there is nothing to follow.
-    let live = match live {
-        Ok(live) => live,
+    // Without the file there is nothing to follow, until a writer comes and makes it.
+    let (live, late_live) = match live {
+        Ok(live) => (live, None),
         Err(error) if running => return Err(error),
         Err(_) => {
-            MemoryDisk::default().shared_words(Path::new(LIVE_NAME), live_words(&manifest), Access::Write)?
+            let words = live_words(&manifest);
+            let none = MemoryDisk::default().shared_words(Path::new(LIVE_NAME), words, Access::Write)?;
+            (none, Some(OnceLock::new()))
         }
     };
     let session = live.load(LIVE_SESSION);
@@ -341,7 +344,8 @@ fn open_reader(options: &Options, host: &Host, dir: PathBuf) -> Result<Store> {
         memory_budget: options.memory_budget_or_default(manifest.shards)?,
         access: Access::Read,
         live,
-        closed: AtomicBool::new(false),
+        late_live,
+        open: OpenHere::new()?,
         round_robin: AtomicU64::new(0),
         reads: CachePadded::default(),
         manifest,
@@ -401,14 +405,27 @@ impl Core {
         if self.access == Access::Write {
             return Ok(());
         }
-        shard.follow(self.live.load(LIVE_SESSION), tail_word(&self.live, shard.id))
+        let live = self.live();
+        shard.follow(live.load(LIVE_SESSION), tail_word(live, shard.id))
+    }
+
+    /// What a writer tells readers in other processes.
+    fn live(&self) -> &SharedWords {
+        let Some(late) = &self.late_live else { return &self.live };
+        if late.get().is_none()
+            && let Ok(made) =
+                self.disk.shared_words(&self.dir.join(LIVE_NAME), live_words(&self.manifest), Access::Read)
+        {
+            return late.get_or_init(|| made);
+        }
+        late.get().unwrap_or(&self.live)
     }
 
     /// One past the last sequence of a shard that is known to be on stable storage: what this process has synced or
     /// found, or what the writer beside this reader says.
     pub(super) fn durable(&self, shard: &Shard) -> u64 {
         let told = match self.access {
-            Access::Read if shard.follows_a_writer() => self.live.load(live_word(shard.id) + 1),
+            Access::Read if shard.follows_a_writer() => self.live().load(live_word(shard.id) + 1),
             _ => 0,
         };
         shard.durable().max(told)

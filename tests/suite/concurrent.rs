@@ -1,24 +1,17 @@
 //! Many threads at once: what each sees, and that none waits for ever. Bounded by counts, never by time.
 
-use std::collections::HashSet;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use usertrail::{Action, Durability, Event, Message, NewEvent, Options, Order, Page, Store, UserId};
+use usertrail::{Action, Durability, Message, NewEvent, Options, UserId};
 
-use crate::fixture::{user, whole_log};
+use crate::fixture::user;
 
 /// How long a test waits for threads that should need a second, before it says that they hang.
 const PATIENCE: Duration = Duration::from_mins(2);
 const WRITERS: usize = 4;
-const READERS: usize = 3;
-const USERS: usize = 3;
-/// Events that each writer appends.
-const EVENTS: usize = 6_000;
-/// Events in an atomic group.
-const GROUP: usize = 5;
 
 /// Padded so that segments of 1 MiB are rolled over and sealed while the threads run.
 fn event(owner: usize, message: &str) -> NewEvent<'static> {
@@ -35,173 +28,6 @@ fn name(owner: usize) -> UserId<'static> {
 
 fn options() -> Options {
     Options::new().shards(2).segment_bytes_max(1 << 20)
-}
-
-/// One writer's share: single events, batches and atomic groups, in turn, for all users.
-fn write(store: &Store, writer: usize) {
-    let mut written = 0;
-    let mut round = writer;
-    while written < EVENTS {
-        let owner = round % USERS;
-        let events: Vec<_> = (0..GROUP)
-            .map(|index| event(owner, &format!("writer {writer} round {round} part {index}")))
-            .collect();
-        let receipts = match round / USERS % 3 {
-            0 => events.iter().map(|event| store.append(event).unwrap()).collect(),
-            1 => store.append_batch(&events).unwrap(),
-            _ => {
-                let group: Vec<_> =
-                    (0..GROUP).map(|index| event(owner, &format!("group {GROUP} part {index}"))).collect();
-                store.append_atomic(&group).unwrap()
-            }
-        };
-        // What was acknowledged is there at the next read, in this thread and every other.
-        let count = store.user_count(&name(owner)).unwrap();
-        assert!(receipts.iter().all(|receipt| receipt.user_sequence.unwrap().get() < count));
-        assert!(store.event(receipts[0].id).unwrap().is_some());
-        written += GROUP;
-        round += 1;
-    }
-}
-
-/// A newest-first page has no gap, and where a group's end is on it, so is all of the group.
-fn check_newest(page: &Page) -> u64 {
-    let events = page.to_events().unwrap();
-    let sequences: Vec<u64> = events.iter().map(|event| event.user_sequence().unwrap()).collect();
-    assert!(sequences.windows(2).all(|pair| pair[0] == pair[1] + 1), "{sequences:?}");
-    if let Some(newest) = events.first() {
-        // Whole or not at all: the newest event that is seen never stands within a group.
-        if let Some(part) = group_part(newest) {
-            assert_eq!(part, GROUP - 1, "a part of a group is seen");
-        }
-    }
-    sequences.first().map_or(0, |newest| newest + 1)
-}
-
-fn group_part(event: &Event) -> Option<usize> {
-    let text = event.message()?.trim_start().strip_prefix("group")?;
-    text.rsplit(' ').next()?.parse().ok()
-}
-
-/// Follows one user's log by its cursor until `expected` events were seen; each must be the next.
-fn follow(store: &Store, owner: usize, limit: usize, expected: u64) {
-    let who = name(owner);
-    let mut cursor: Option<String> = None;
-    let mut next = 0;
-    while next < expected {
-        let mut query = store.user_log(&who).order(Order::Oldest).limit(limit);
-        if let Some(cursor) = &cursor {
-            query = query.cursor(cursor.clone());
-        }
-        let page = query.page().unwrap();
-        for found in page.iter() {
-            assert_eq!(found.unwrap().user_sequence(), Some(next), "neither again nor skipped");
-            next += 1;
-        }
-        // An empty page leaves the place where it was.
-        cursor = page.end_cursor().or(cursor);
-        assert!(page.has_more() == page.next_cursor().is_some());
-    }
-    assert_eq!(next, expected);
-}
-
-/// Pages back from the newest with a cursor, while more is appended in front: each page goes on where the last ended.
-fn page_back(store: &Store, owner: usize, limit: usize) {
-    let who = name(owner);
-    let mut page = store.user_log(&who).limit(limit).page().unwrap();
-    let mut below = check_newest(&page);
-    loop {
-        for found in page.iter() {
-            below -= 1;
-            assert_eq!(found.unwrap().user_sequence(), Some(below));
-        }
-        assert_eq!(page.has_more(), below > 0);
-        let Some(cursor) = page.next_cursor() else { return };
-        page = store.user_log(&who).limit(limit).cursor(cursor).page().unwrap();
-    }
-}
-
-/// How many events each user will have.
-fn expected() -> Vec<u64> {
-    let mut counts = vec![0; USERS];
-    for writer in 0..WRITERS {
-        for round in writer..writer + EVENTS / GROUP {
-            counts[round % USERS] += GROUP as u64;
-        }
-    }
-    counts
-}
-
-fn stress(store: &Store, reader: &Store) {
-    let expected = expected();
-    let writing = &AtomicBool::new(true);
-    thread::scope(|scope| {
-        let writers: Vec<_> = (0..WRITERS).map(|writer| scope.spawn(move || write(store, writer))).collect();
-        for (owner, expected) in expected.iter().copied().enumerate() {
-            scope.spawn(move || follow(store, owner, 17 + 50 * owner, expected));
-            scope.spawn(move || follow(reader, owner, 500 - 100 * owner, expected));
-        }
-        for number in 0..READERS {
-            scope.spawn(move || {
-                let mut seen = [0; USERS];
-                while writing.load(Ordering::Acquire) {
-                    let owner = number % USERS;
-                    let source = if number == 0 { reader } else { store };
-                    let newest = check_newest(&source.user_log(&name(owner)).limit(100).page().unwrap());
-                    assert!(newest >= seen[owner], "what was seen stays");
-                    seen[owner] = newest;
-                    page_back(source, owner, 333);
-                }
-            });
-        }
-        for writer in writers {
-            writer.join().unwrap();
-        }
-        writing.store(false, Ordering::Release);
-    });
-}
-
-fn check_end(store: &Store) {
-    let mut ids = HashSet::new();
-    for (owner, count) in expected().into_iter().enumerate() {
-        assert_eq!(store.user_count(&name(owner)).unwrap(), count);
-        let events = whole_log(store, &name(owner), Order::Oldest, 500).unwrap();
-        assert_eq!(events.len() as u64, count);
-        // A group's parts stand side by side.
-        let mut parts = events.iter().map(group_part);
-        while let Some(part) = parts.next() {
-            if part.is_some() {
-                let group: Vec<_> = std::iter::once(part).chain(parts.by_ref().take(GROUP - 1)).collect();
-                assert_eq!(group, (0..GROUP).map(Some).collect::<Vec<_>>());
-            }
-        }
-        assert!(events.iter().all(|event| ids.insert(event.id())), "ids are unique");
-    }
-    store.check().unwrap();
-    let stats = store.stats().unwrap();
-    assert_eq!((stats.events, stats.users), ((WRITERS * EVENTS) as u64, USERS as u64));
-    assert!(stats.segments > 4, "segments were rolled over meanwhile: {}", stats.segments);
-}
-
-#[test]
-fn writers_readers_and_another_process_at_once() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("store");
-    let store = options().create_new(&path).unwrap();
-    let reader = Options::new().read_only(true).open(&path).unwrap();
-    stress(&store, &reader);
-    check_end(&store);
-    check_end(&reader);
-    store.close().unwrap();
-    drop(store);
-    check_end(&Store::open(&path).unwrap());
-}
-
-#[test]
-fn writers_and_readers_of_a_durable_store() {
-    let store = options().durability(Durability::Durable).in_memory().unwrap();
-    stress(&store, &store);
-    check_end(&store);
 }
 
 /// What the writer has made ready is not where it writes: a reader must go on in the segment that is written to.
@@ -294,7 +120,7 @@ mod tasks {
     use std::sync::atomic::AtomicUsize;
     use std::task::Poll;
 
-    use usertrail::{AsyncStore, Receipt, Result};
+    use usertrail::{AsyncStore, Order, Receipt, Result};
 
     use super::*;
 

@@ -18,8 +18,9 @@ mod processes;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-use usertrail::{Message, NewEvent, Options, Order, SessionId, Store};
+use usertrail::{Durability, Message, NewEvent, Options, Order, SessionId, Store};
 
+use crate::figures::Controls;
 use crate::fixture::{user, whole_log};
 
 /// What a process of its own is to do: "NAME DIRECTORY".
@@ -43,15 +44,34 @@ fn append(store: &Store, first: u64, count: u64) -> u64 {
     first + count
 }
 
-/// That the store shows the first `count` events and no others.
+/// Whether the store shows the first `count` events and no others.
+fn holds(store: &Store, count: u64) -> Result<(), String> {
+    for order in [Order::Oldest, Order::Newest] {
+        let log = whole_log(store, &user("alice"), order, 500).map_err(|error| error.to_string())?;
+        if log.len() as u64 != count {
+            return Err(format!("{} events instead of {count}, {order:?} first", log.len()));
+        }
+        for (place, event) in (0..count).zip(&log) {
+            let number = if order == Order::Oldest { place } else { count - 1 - place };
+            if event.session_id() != Some(format!("s-{number}").as_str()) {
+                return Err(format!("{event:?} instead of event {number}"));
+            }
+        }
+    }
+    Ok(())
+}
+
 #[track_caller]
 fn assert_holds(store: &Store, count: u64) {
-    let log = whole_log(store, &user("alice"), Order::Oldest, 500).unwrap();
-    assert_eq!(log.len() as u64, count);
-    for (number, event) in log.iter().enumerate() {
-        assert_eq!(event.session_id(), Some(format!("s-{number}").as_str()));
-    }
-    assert_eq!(whole_log(store, &user("alice"), Order::Newest, 500).unwrap().len() as u64, count);
+    holds(store, count).unwrap();
+}
+
+/// Whether a loss would have been noticed: of one event more than there is.
+fn notices_a_loss(store: &Store, count: u64) -> Controls {
+    let mut controls = Controls::default();
+    controls.add(holds(store, count + 1).is_err());
+    assert_eq!(controls.caught, controls.seeded);
+    controls
 }
 
 /// That the store shows them, and shows them again when it was closed and opened.
@@ -92,10 +112,13 @@ fn in_a_process_of_its_own() {
     let dir = PathBuf::from(dir);
     match task {
         "file-size" => limits::under_a_limit_of_file_sizes(&dir),
+        "too-long" => limits::longer_than_allowed(&dir),
         "descriptors" => limits::without_descriptors(&dir),
         "memory" => memory::in_little_memory(&dir),
+        "greedy" => memory::with_more_than_there_is(),
         "locked" => processes::beside_a_writer(&dir),
-        "append" => mounts::append_until_it_fails(&dir),
+        "append" => mounts::append_until_it_fails(&dir, Durability::Durable),
+        "append-unsynced" => mounts::append_until_it_fails(&dir, Durability::Buffered),
         _ => panic!("no such task: {task}"),
     }
 }

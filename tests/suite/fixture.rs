@@ -1,5 +1,5 @@
-//! What several suites share: whole logs, and the directory that a killed writer leaves. Knows the public API and file
-//! names alone.
+//! What several suites share: whole logs, copies of directories. Knows the public API alone. The library's own tests include
+//! this file too.
 
 use std::fs;
 use std::io;
@@ -52,46 +52,4 @@ pub fn copy_tree(from: &Path, to: &Path) -> io::Result<()> {
         }
     }
     Ok(())
-}
-
-/// Every name in a store's directory, and what the manifests say.
-fn outline(dir: &Path) -> io::Result<Vec<(String, Vec<u8>)>> {
-    let mut outline = Vec::new();
-    for entry in fs::read_dir(dir)? {
-        let entry = entry?;
-        let name = entry.file_name().to_string_lossy().into_owned();
-        if entry.file_type()?.is_dir() {
-            outline.extend(
-                self::outline(&entry.path())?
-                    .into_iter()
-                    .map(|(inner, bytes)| (format!("{name}/{inner}"), bytes)),
-            );
-        } else if name == "MANIFEST" {
-            outline.push((name, fs::read(entry.path())?));
-        } else {
-            outline.push((name, Vec::new()));
-        }
-    }
-    outline.sort();
-    Ok(outline)
-}
-
-/// Copies the directory of a store that is open: what a writer that is killed now would leave.
-///
-/// A kill stops everything at one moment, a copy takes a while: if the background has made, sealed or listed a segment
-/// meanwhile, the copy is made again. Nobody may append meanwhile.
-pub fn copy_of_killed(from: &Path, to: &Path) {
-    for _ in 0..1000 {
-        let attempt = || -> io::Result<bool> {
-            let before = outline(from)?;
-            copy_tree(from, to)?;
-            Ok(before == outline(from)?)
-        };
-        // A file that was there a moment ago may have got its proper name.
-        if attempt().unwrap_or(false) {
-            return;
-        }
-        let _ = fs::remove_dir_all(to);
-    }
-    panic!("the store's directory never rests");
 }

@@ -252,7 +252,8 @@ fn forbidden_imports(file: &str, source: &str, public: &BTreeMap<String, String>
     for (line, path) in paths(&strip(source), &module) {
         let target = &path[0];
         let room = ROOMS.iter().any(|(room, _)| room == target);
-        let permitted = if ["workload", "figures"].contains(&target.as_str()) && is_test_code(file) {
+        let permitted = if ["workload", "figures", "fixture"].contains(&target.as_str()) && is_test_code(file)
+        {
             // The generator is there for tests, too, and what tests tell of themselves.
             true
         } else if room {

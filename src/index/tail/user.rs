@@ -3,7 +3,6 @@
 //! Reads what [`TailIndex`] keeps; owns nothing of it. Must not know records, nor who writes.
 
 use std::ops::ControlFlow;
-use std::sync::atomic::AtomicU64;
 
 use super::{SLOT_WORDS, Shape, Slot, TailIndex, low_half, unpack_posting};
 use crate::error::Result;
@@ -13,6 +12,7 @@ use crate::index::run::BLOCKS_READ;
 use crate::index::selection::{Selection, Verdict};
 use crate::index::{Block, Direction, Range, Sink, offer};
 use crate::io::chunked::Cell;
+use crate::io::sync::AtomicU64;
 
 /// A user's postings in a tail.
 #[derive(Clone, Copy, Debug)]

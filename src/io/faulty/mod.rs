@@ -487,6 +487,10 @@ impl Disk for FaultyDisk {
         if access == Access::Read {
             let mut state = self.look("open", path)?;
             let number = state.inode("open", path)?;
+            let bytes = state.shadow.inodes[&number].bytes;
+            if bytes < words * 8 {
+                return Err(Error::corruption(path, bytes as u64, "the file is too short"));
+            }
             return Ok(SharedWords::new(state.memory(self, number), access));
         }
         self.change(Kind::SharedWords, "open", path, |state, happens| {

@@ -123,12 +123,12 @@ impl Shadow {
     pub(super) fn after_power_cut(&self, damage: Damage, seed: u64) -> (Self, u64) {
         let mut dice = Dice(seed);
         let (pages, name_rule) = damage.rules(&mut dice);
-        let mut sum = 0;
+        let mut sum = 0_u64;
         let mut names = self.durable_names.clone();
         let happened = name_rule.happened(self.pending.len(), &mut dice);
         let half = matches!(damage, Damage::Variant(_)) && dice.chance(10);
         for (place, (change, happened)) in self.pending.iter().zip(happened).enumerate() {
-            sum = sum * 3 + u64::from(happened);
+            sum = sum.wrapping_mul(3).wrapping_add(u64::from(happened));
             if happened && half && place + 1 == self.pending.len() {
                 names.apply_half(change);
             } else if happened {

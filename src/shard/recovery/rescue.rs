@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::{Decision, Found, Opening, Repair};
+use super::{Decision, Found, Opening, Repair, list_generation};
 use crate::error::Result;
 use crate::format::located;
 use crate::format::manifest::{ClosedEntry, SegmentEntry, ShardManifest};
@@ -98,6 +98,8 @@ impl Opening<'_> {
         if let Some(segment) = found.get_mut(place) {
             let closed = segment.close_at(decision.floor);
             manifest.closed.push(closed);
+            // Not the one that the manifest knows, where an opening that was cut off had begun with a copy of it.
+            list_generation(manifest, &segment.header);
         }
         manifest.segments.extend(moved.iter().map(|segment| segment.entry));
         found.extend(moved);

@@ -380,7 +380,7 @@ impl Rig {
     /// Drops the store so that its closing reaches nothing.
     fn abandon(&mut self) {
         if let Some(store) = self.store.take() {
-            store.0.core.closed.store(true, Ordering::Release);
+            store.0.core.open.close();
         }
     }
 

@@ -19,7 +19,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::faults::run_on;
-use super::rig::Rig;
+use super::rig::{Rig, Step};
 use crate::error::ErrorKind;
 use crate::figures::{self, Bound};
 use crate::format::seeded;
@@ -34,8 +34,13 @@ const THREADS: u64 = 2;
 const FAILURES_MAX: usize = 20;
 /// How many moments of a round are tried.
 const MOMENTS: usize = 12;
-/// One of so many images has its own opening cut off, and one of so many goes on to live.
+/// How many more of them lie between the change of a name and the sync of its directory.
+const MOMENTS_BETWEEN_NAMES: usize = 12;
+/// One of so many power cuts, or kills, has the opening after it cut off, one of so many of these is closed and opened again, and one of so many
+/// images goes on to live.
 const CUT_OPENINGS: usize = 12;
+const CUT_OPENINGS_OF_KILLS: usize = 2;
+const REOPENINGS: usize = 4;
 const LIVES: usize = 40;
 
 const FAULTS: [Fault; 6] = [
@@ -208,6 +213,24 @@ impl Round {
             self.cut_everywhere(&rig, &replay, &what, Damage::VARIANTS);
             self.kill(&rig, &replay, &what);
         }
+        self.stop_between_names(&rig, &recording, &kinds[..end]);
+    }
+
+    /// Stops where a file has just got its name, or lost it, and that is in the cache alone.
+    fn stop_between_names(&mut self, rig: &Rig, recording: &Recording, kinds: &[(Kind, &'static str)]) {
+        let named = (1..kinds.len()).filter(|at| [Kind::Rename, Kind::Remove].contains(&kinds[at - 1].0));
+        let mut places: Vec<usize> = named.collect();
+        while places.len() > MOMENTS_BETWEEN_NAMES {
+            places.swap_remove(self.dice.below(places.len()));
+        }
+        places.sort_unstable();
+        let mut replay = Replay::new(recording);
+        for place in places {
+            replay.go_to(place);
+            let what = format!("moment {place}");
+            self.cut_everywhere(rig, &replay, &what, Damage::VARIANTS / 8);
+            self.kill(rig, &replay, &what);
+        }
     }
 
     /// Runs something that is no image.
@@ -259,8 +282,16 @@ impl Round {
         self.attempt(&format!("{what}, kill"), |tally, dice| {
             tally.kills += 1;
             let mut image = image;
+            let before = image.on(image.disk.clone());
+            // What the kill left in the cache alone is what the next opening goes by.
+            if dice.below(CUT_OPENINGS_OF_KILLS) == 0 {
+                image.disk.record();
+            }
             image.open().unwrap_or_else(|error| panic!("refused after a kill: {error}"));
             image.verify(true);
+            if let Some(recording) = image.disk.take_recording() {
+                cut_openings(&before, &image, &recording, tally, dice);
+            }
             image.options = image.options.clone().create_if_missing(false);
             // What the kill left in the cache alone was made durable by opening.
             let damage = Damage::Variant(dice.below(Damage::VARIANTS));
@@ -383,12 +414,23 @@ fn cut_openings(before: &Rig, opened: &Rig, recording: &Recording, tally: &mut T
                 .open()
                 .unwrap_or_else(|error| panic!("moment {moment} of opening, {damage:?}: refused: {error}"));
             again.verify(false);
+            reopen(again, dice);
         }
         tally.images += 1;
         tally.kills += 1;
         let mut killed = before.on(replay.after_kill());
         killed.open().unwrap_or_else(|error| panic!("moment {moment} of opening, killed: refused: {error}"));
         killed.verify(false);
+        reopen(killed, dice);
+    }
+}
+
+/// What was opened and begins to seal what it found can be closed and opened: of some images.
+fn reopen(mut image: Rig, dice: &mut Dice) {
+    if dice.below(REOPENINGS) == 0 {
+        image.options = image.options.clone().create_if_missing(false);
+        image.step(Step::Reopen).unwrap_or_else(|error| panic!("opening again: refused: {error}"));
+        image.verify_open();
     }
 }
 

@@ -9,7 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use usertrail::{ErrorKind, Options, Order, Timestamp};
+use usertrail::{ErrorKind, Event, Options, Order, Timestamp};
 
 use super::support::{Ack, BINARY, Ingest, Place, Said, finish, run};
 use crate::figures::{Bound, Controls, figure, seed, skipped};
@@ -310,6 +310,15 @@ fn a_mapping_that_keeps_nothing_is_noticed(bench: &Bench) -> bool {
     (1..=maps).any(noticed)
 }
 
+/// That no event is recorded before the one before it, and none has the id of another.
+fn in_order(log: &[Event]) -> Result<(), String> {
+    if let Some(pair) = log.windows(2).find(|pair| pair[0].recorded_at() > pair[1].recorded_at()) {
+        return Err(format!("time went back: {pair:?}"));
+    }
+    let ids: BTreeSet<_> = log.iter().map(|event| event.id().to_string()).collect();
+    if ids.len() == log.len() { Ok(()) } else { Err("an id was given twice".to_owned()) }
+}
+
 #[test]
 fn a_clock_that_jumps_back_and_forth_changes_no_order() {
     let name = "cli::inject::a_clock_that_jumps_back_and_forth_changes_no_order";
@@ -320,6 +329,7 @@ fn a_clock_that_jumps_back_and_forth_changes_no_order() {
     let dir = bench.place.file("store");
     let mut times = BTreeSet::new();
     let mut events = 0;
+    let mut controls = Controls::default();
     for work in [Work::Create, Work::Recover] {
         let mut command = Command::new(BINARY);
         command.args(bench.command(work, &dir)).stdin(Stdio::null());
@@ -328,12 +338,17 @@ fn a_clock_that_jumps_back_and_forth_changes_no_order() {
         bench.judge(work, &dir, &said).unwrap_or_else(|wrong| panic!("{work:?}: {wrong}"));
         let store = Options::new().open(&dir).unwrap();
         let log = whole_log(&store, &user("alice"), Order::Oldest, 500).unwrap();
-        assert!(log.windows(2).all(|pair| pair[0].recorded_at() <= pair[1].recorded_at()), "time went back");
-        let ids: BTreeSet<_> = log.iter().map(|event| event.id().to_string()).collect();
-        assert_eq!(ids.len(), log.len(), "an id was given twice");
+        in_order(&log).unwrap();
         times.extend(log.iter().map(usertrail::Event::recorded_at));
         events += log.len();
+        let mut swapped = log.clone();
+        let last = swapped.len() - 1;
+        swapped.swap(0, last);
+        controls.add(in_order(&swapped).is_err());
+        let twice = [&log[..], &log[last..]].concat();
+        controls.add(in_order(&twice).is_err());
     }
+    assert_eq!(controls.caught, controls.seeded);
     // What the clock jumped to stays, though it came back: some of the jumps are of decades.
     let years = |time: &Timestamp| time.to_string()[..4].parse::<i32>().unwrap();
     assert!(times.first().map(years) < Some(2050) && times.last().map(years) > Some(2050), "{times:?}");
@@ -346,8 +361,17 @@ fn a_clock_that_jumps_back_and_forth_changes_no_order() {
             times.first().unwrap(),
             times.last().unwrap()
         ),
-        Controls::default(),
+        controls,
     );
+}
+
+/// The binary acknowledges an event that isn't there: the one behind the last.
+fn a_lost_event_is_noticed(bench: &Bench, work: Work) -> bool {
+    let (dir, mut said, _) = bench.run_with(work, None);
+    assert!(bench.judge(work, &dir, &said).is_ok());
+    let (before, last) = said.stdout.trim_end().rsplit_once(' ').unwrap();
+    said.stdout = format!("{before} {}\n", last.parse::<u64>().unwrap() + 1);
+    bench.judge(work, &dir, &said).is_err_and(|wrong| wrong.contains("lost"))
 }
 
 #[test]
@@ -364,6 +388,7 @@ fn calls_that_go_past_the_library_fail_as_well() {
     let dir = bench.place.file("store");
     let trace = bench.place.file("trace");
     let (mut runs, mut injected) = (0_u64, 0_u64);
+    let mut controls = Controls::default();
     for work in [Work::Create, Work::Recover] {
         for (call, error) in PAST_THE_LIBRARY {
             for when in ["1", "2", "3", "1+", "2+"] {
@@ -386,12 +411,14 @@ fn calls_that_go_past_the_library_fail_as_well() {
                 judged.unwrap_or_else(|wrong| panic!("{work:?}, {call} {error} {when}: {wrong}"));
             }
         }
+        controls.add(a_lost_event_is_noticed(&bench, work));
     }
     assert!(injected > runs / 3, "{injected} faults in {runs} runs");
+    assert_eq!(controls.caught, controls.seeded);
     figure(
         "a failing system call is an error that is told, and takes nothing that was acknowledged",
         name,
         format!("{runs} runs, {injected} with an injected error, 0 panics, 0 lost"),
-        Controls::default(),
+        controls,
     );
 }

@@ -1,11 +1,14 @@
 //! Limits of the process: how long a file may be, how many descriptors there are.
 
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
 use usertrail::{ErrorKind, Options, Store};
 
-use super::{append, assert_holds, assert_holds_reopened, event, options, run};
+use super::{
+    append, assert_holds, assert_holds_reopened, event, notices_a_loss, options, process, run, user,
+};
 use crate::figures::{Controls, figure};
 
 fn limit(resource: Resource, soft: Option<u64>) {
@@ -66,8 +69,19 @@ pub(super) fn under_a_limit_of_file_sizes(dir: &Path) {
     store.check().unwrap();
 }
 
+/// What a program does that doesn't look at the limit.
+pub(super) fn longer_than_allowed(dir: &Path) {
+    limit(Resource::Fsize, Some(100));
+    std::fs::write(dir.join("file"), [0; 101]).unwrap();
+}
+
 #[test]
 fn a_limit_of_file_sizes_is_an_error_and_never_a_signal() {
+    let mut controls = Controls::default();
+    let dir = tempfile::tempdir().unwrap();
+    let ended = process("too-long", dir.path(), "").output().unwrap().status;
+    controls.add(ended.signal() == Some(Signal::XFSZ.as_raw()));
+    assert_eq!(controls.caught, controls.seeded, "{ended}");
     for signal in ["", "trap '' XFSZ;"] {
         let dir = tempfile::tempdir().unwrap();
         run("file-size", dir.path(), signal);
@@ -76,7 +90,7 @@ fn a_limit_of_file_sizes_is_an_error_and_never_a_signal() {
         "a limit of the process is an error that passes",
         "faults::limits::a_limit_of_file_sizes_is_an_error_and_never_a_signal",
         "6 moments, the signal ignored or not: no signal, 0 lost",
-        Controls::default(),
+        controls,
     );
 }
 
@@ -124,10 +138,13 @@ pub(super) fn without_descriptors(dir: &Path) {
 fn descriptors_that_run_out_are_an_error_that_passes() {
     let dir = tempfile::tempdir().unwrap();
     run("descriptors", dir.path(), "");
+    let store = Store::open(dir.path().join("store")).unwrap();
+    let count = store.user_count(&user("alice")).unwrap();
+    assert_holds(&store, count);
     figure(
         "a limit of the process is an error that passes",
         "faults::limits::descriptors_that_run_out_are_an_error_that_passes",
         "20 openings with too few, 2 appends to the end of the files: typed errors, no shard poisoned, 0 lost",
-        Controls::default(),
+        notices_a_loss(&store, count),
     );
 }

@@ -1,11 +1,13 @@
 //! A memory cgroup that is smaller than what is stored.
 
 use std::fs;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 
+use rustix::process::Signal;
 use usertrail::{Durability, Options, Order, Store};
 
-use super::{append, run, user};
+use super::{append, process, run, user};
 use crate::figures::{Controls, figure, skipped};
 
 const BYTES: u64 = 64 << 20;
@@ -78,6 +80,12 @@ pub(super) fn in_little_memory(dir: &Path) {
     assert_eq!(seen, EVENTS);
 }
 
+/// What the group does to a process that needs more.
+pub(super) fn with_more_than_there_is() {
+    let bytes = vec![1_u8; usize::try_from(2 * BYTES).unwrap()];
+    assert!(std::hint::black_box(bytes).iter().all(|byte| *byte == 1));
+}
+
 #[test]
 fn a_store_larger_than_the_memory_it_may_use_is_written_and_read() {
     let name = "faults::memory::a_store_larger_than_the_memory_it_may_use_is_written_and_read";
@@ -89,7 +97,12 @@ fn a_store_larger_than_the_memory_it_may_use_is_written_and_read() {
         Ok(group) => group,
         Err(why) => return skipped(format!("{name}: no memory cgroup: {why}")),
     };
-    run("memory", dir.path(), &format!("echo $$ > '{}/cgroup.procs' || exit 9;", group.0.display()));
+    let enter = format!("echo $$ > '{}/cgroup.procs' || exit 9;", group.0.display());
+    let mut controls = Controls::default();
+    let ended = process("greedy", dir.path(), &enter).output().unwrap().status;
+    controls.add(ended.signal() == Some(Signal::KILL.as_raw()));
+    assert_eq!(controls.caught, controls.seeded, "{ended}");
+    run("memory", dir.path(), &enter);
     let bytes: u64 = fs::read_dir(dir.path().join("store/shard-00"))
         .unwrap()
         .map(|entry| entry.unwrap().metadata().unwrap().len())
@@ -103,6 +116,6 @@ fn a_store_larger_than_the_memory_it_may_use_is_written_and_read() {
             bytes >> 20,
             BYTES >> 20
         ),
-        Controls::default(),
+        controls,
     );
 }

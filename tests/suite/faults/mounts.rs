@@ -71,9 +71,46 @@ fn a_file_system_that_is_made_read_only_is_read_and_not_written() {
     assert_holds(&store, count);
 }
 
+/// An ext4 without extents, which is an ext3: it has no `fallocate`, so each segment's blocks are allocated by writing zeros, and
+/// a file system that is full is told while a file is made, not by a signal while a mapping of it is stored to.
+#[test]
+fn a_file_system_that_cannot_allocate_ahead_is_written_and_may_be_full() {
+    let name = "faults::mounts::a_file_system_that_cannot_allocate_ahead_is_written_and_may_be_full";
+    let temporary = tempfile::tempdir().unwrap();
+    let image = temporary.path().join("image");
+    fs::File::create(&image).unwrap().set_len(24 << 20).unwrap();
+    let path = image.to_str().unwrap();
+    if !succeeds("mkfs.ext4", &["-q", "-O", "^extents,^64bit", path]) {
+        return skipped(format!("{name}: there is no mkfs.ext4"));
+    }
+    let Some(mount) = Mount::new(&temporary.path().join("mount"), &["-o", "loop", path]) else {
+        return skipped(format!("{name}: mounting a file isn't allowed"));
+    };
+    let probe = fs::File::create(mount.0.join("probe")).unwrap();
+    let refused = rustix::fs::fallocate(&probe, rustix::fs::FallocateFlags::empty(), 0, 4096);
+    assert_eq!(refused, Err(rustix::io::Errno::OPNOTSUPP), "it can, so that this test shows nothing");
+    let dir = mount.0.join("store");
+    let store = options().create_new(&dir).unwrap();
+    let mut count = append(&store, 0, 5_000);
+    let error = loop {
+        match store.append(&event(count)) {
+            Ok(_) => count += 1,
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(error.kind(), ErrorKind::StorageFull, "{error}");
+    assert_holds(&store, count);
+    // What is full can be closed, read, and opened again.
+    let _ = store.close();
+    drop(store);
+    let reader = Options::new().read_only(true).open(&dir).unwrap();
+    assert_holds(&reader, count);
+    reader.check().unwrap();
+}
+
 /// Appends without end, and tells of each event that it is durable.
-pub(super) fn append_until_it_fails(dir: &Path) {
-    let store = options().durability(Durability::Durable).create_new(dir).unwrap();
+pub(super) fn append_until_it_fails(dir: &Path, durability: Durability) {
+    let store = options().durability(durability).create_new(dir).unwrap();
     for number in 0.. {
         match store.append(&event(number)) {
             Ok(_) => println(&format!("durable {number}")),
@@ -95,30 +132,27 @@ fn println(line: &str) {
 }
 
 /// A real ext4, whose kernel code is told that it found an error: it makes the file system read-only at once, under all that
-/// is open and mapped.
-#[test]
-fn a_file_system_that_breaks_keeps_what_was_durable() {
-    let name = "faults::mounts::a_file_system_that_breaks_keeps_what_was_durable";
+/// is open and mapped. How many events were told to be durable before, and how many are there afterwards; or why it can't be had.
+fn broken(task: &str) -> Result<(u64, u64), &'static str> {
     let temporary = tempfile::tempdir().unwrap();
     let image = temporary.path().join("image");
     fs::File::create(&image).unwrap().set_len(64 << 20).unwrap();
     let path = image.to_str().unwrap();
     if !succeeds("mkfs.ext4", &["-q", path]) {
-        return skipped(format!("{name}: there is no mkfs.ext4"));
+        return Err("there is no mkfs.ext4");
     }
     let at = temporary.path().join("mount");
-    let Some(mount) = Mount::new(&at, &["-o", "loop,errors=remount-ro", path]) else {
-        return skipped(format!("{name}: mounting a file isn't allowed"));
-    };
+    let mount =
+        Mount::new(&at, &["-o", "loop,errors=remount-ro", path]).ok_or("mounting a file isn't allowed")?;
     let mounts = fs::read_to_string("/proc/mounts").unwrap();
     let device = mounts.lines().find(|line| line.split(' ').nth(1) == at.to_str()).unwrap();
     let device = device.split(' ').next().unwrap().rsplit('/').next().unwrap();
     let trigger = PathBuf::from(format!("/sys/fs/ext4/{device}/trigger_fs_error"));
     if !trigger.exists() {
-        return skipped(format!("{name}: this kernel's ext4 can't be told of an error"));
+        return Err("this kernel's ext4 can't be told of an error");
     }
     let dir = mount.0.join("store");
-    let mut child = process("append", &dir, "").stdout(Stdio::piped()).spawn().unwrap();
+    let mut child = process(task, &dir, "").stdout(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
     let mut durable = 0_u64;
     let mut failure = None;
@@ -140,18 +174,38 @@ fn a_file_system_that_breaks_keeps_what_was_durable() {
     let checked = Command::new("e2fsck").args(["-f", "-y", path]).output().unwrap();
     assert!(checked.status.code().is_some_and(|code| code <= 1), "{checked:?}");
     let mount = Mount::new(&at, &["-o", "loop", path]).unwrap();
-    let store = Store::open(mount.0.join("store")).unwrap();
+    let store = match Store::open(mount.0.join("store")) {
+        Ok(store) => store,
+        Err(error) => {
+            eprintln!("{error}");
+            return Ok((durable, 0));
+        }
+    };
     let there = store.user_count(&crate::fixture::user("alice")).unwrap();
-    assert!(there >= durable, "{durable} were durable, {there} are there");
     assert_holds(&store, there);
     store.check().unwrap();
-    drop(store);
+    Ok((durable, there))
+}
+
+#[test]
+fn a_file_system_that_breaks_keeps_what_was_durable() {
+    let name = "faults::mounts::a_file_system_that_breaks_keeps_what_was_durable";
+    let (durable, there) = match broken("append") {
+        Ok(counts) => counts,
+        Err(why) => return skipped(format!("{name}: {why}")),
+    };
+    assert!(there >= durable, "{durable} were durable, {there} are there");
+    // A writer that says so before anything was synced.
+    let mut controls = Controls::default();
+    let (said, kept) = broken("append-unsynced").unwrap();
+    controls.add(kept < said);
+    assert_eq!(controls.caught, controls.seeded, "{said} were said to be durable, {kept} are there");
     figure(
         "a file system that breaks keeps what was durable",
         name,
         format!(
             "an ext4 made read-only by its own error: {durable} durable, {there} there afterwards, 0 lost"
         ),
-        Controls::default(),
+        controls,
     );
 }

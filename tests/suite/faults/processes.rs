@@ -7,7 +7,6 @@ use std::process::{Command, Stdio};
 use usertrail::{Durability, ErrorKind, Options, Store};
 
 use super::{append, assert_holds, event, options, run};
-use crate::figures::{Controls, figure};
 
 /// Another process, while this one's parent has the store open.
 pub(super) fn beside_a_writer(dir: &Path) {
@@ -88,10 +87,4 @@ fn a_removed_directory_ends_what_is_told_to_be_durable() {
         assert!(store.close().is_err(), "closing can't keep it either");
         assert_eq!(Store::open(&dir).unwrap_err().kind(), ErrorKind::NotAStore);
     }
-    figure(
-        "nothing is told to be durable in a file that was removed",
-        "faults::processes::a_removed_directory_ends_what_is_told_to_be_durable",
-        "2 durabilities",
-        Controls::default(),
-    );
 }

@@ -95,14 +95,18 @@ impl Mounted {
         Ok(())
     }
 
+    /// Ends what waits for the file system, and takes it away, in use or not.
     fn abort(&self) {
-        unmount(self.dir.path());
+        let _ = unmount(self.dir.path(), FORCED);
     }
 
     /// Unmounts it; what it recorded.
     pub(super) fn finish(mut self) -> Vec<Entry> {
         if let Some(session) = self.session.take() {
-            session.umount_and_join().unwrap();
+            // Something may hold on to it for a moment still. Ends when nothing does, with all that the kernel had to write.
+            let unmounted = unmount(self.dir.path(), &["-l"]).unwrap();
+            assert!(unmounted.status.success(), "{}", String::from_utf8_lossy(&unmounted.stderr));
+            session.join().unwrap();
         }
         let mut state = self.state.lock();
         assert!(state.complaints.is_empty(), "{:?}", state.complaints);
@@ -120,9 +124,10 @@ impl Drop for Mounted {
     }
 }
 
-/// Ends what waits for the file system, and takes it away, in use or not.
-fn unmount(path: &Path) {
-    let _ = Command::new("umount").args(["-f", "-l"]).arg(path).output();
+const FORCED: &[&str] = &["-f", "-l"];
+
+fn unmount(path: &Path, options: &[&str]) -> std::io::Result<Output> {
+    Command::new("umount").args(options).arg(path).output()
 }
 
 /// A process that was killed leaves its mount behind, which answers with errors alone.
@@ -133,7 +138,7 @@ fn remove_leftovers() {
         let (Some(name), Some(path)) = (words.next(), words.next()) else { continue };
         let Some(process) = name.strip_prefix(MOUNT_NAME) else { continue };
         if !Path::new("/proc").join(process).exists() {
-            unmount(Path::new(path));
+            let _ = unmount(Path::new(path), FORCED);
             let _ = std::fs::remove_dir(path);
         }
     }
