@@ -30,7 +30,7 @@ use crate::io::{Access, DiskFile};
 const PROBES_MAX: u64 = 64;
 
 /// How many entries are read or written between two looks at whether to stop.
-const STRIDE: u64 = 32_768;
+const STRIDE: u64 = 1 << 15;
 
 /// A mapped table of heads.
 #[derive(Debug)]

@@ -29,7 +29,7 @@ const SYNCED_BYTES: u64 = 8 << 20;
 /// How much is handed to the file at a time.
 const PIECE_BYTES: usize = 256 << 10;
 /// How much of an input is brought near, and let go, at a time.
-const WINDOW_BYTES: u64 = 1_048_576;
+const WINDOW_BYTES: u64 = 1 << 20;
 /// How many users are looked at between two looks at whether to go on.
 const USERS_BETWEEN: u64 = 4096;
 

@@ -116,7 +116,7 @@ impl PackedRecords {
                 self.near = index;
                 place.offset = u32::try_from(index).unwrap_or(u32::MAX);
             }
-            place.segment = PACKED | u32::try_from(slot).unwrap_or(0x7fff_ffff);
+            place.segment = PACKED | u32::try_from(slot).unwrap_or(!PACKED);
         }
         Ok(())
     }

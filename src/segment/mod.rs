@@ -57,10 +57,10 @@ pub(crate) struct Segment {
 }
 
 /// From how many bytes on pages are let go before a sync: below, the faults that bring them back cost more.
-const LET_GO_BYTES_MIN: usize = 262_144;
+const LET_GO_BYTES_MIN: usize = 256 << 10;
 
 /// How much of a record the disk is asked for at most: no leaf is longer.
-const RECORD_ASKED_MAX: usize = 69_632;
+const RECORD_ASKED_MAX: usize = 68 << 10;
 
 /// Where each record begins.
 #[derive(Debug)]

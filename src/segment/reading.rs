@@ -13,7 +13,7 @@ use crate::io::mmap::Prefetcher;
 use crate::io::sync::AtomicU32;
 
 /// How much of a record is asked for ahead: what most records have, but for the end of `details`.
-pub(super) const ASKED_BYTES: usize = 384;
+pub(super) const ASKED_BYTES: usize = 6 * LINE_BYTES;
 const LINE_BYTES: usize = 64;
 
 /// A segment's records, to be lent.

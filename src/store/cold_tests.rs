@@ -295,6 +295,23 @@ fn blocks_of(page: &Page) -> usize {
     packed.map(|place| place.segment).collect::<std::collections::BTreeSet<_>>().len()
 }
 
+/// The sequences that a page shows; what it says of itself is so.
+fn shown(page: &Page, order: Order, limit: usize) -> Vec<u64> {
+    let mut found = Vec::new();
+    let mut events = page.iter();
+    for left in (0..page.len()).rev() {
+        found.push(events.next().unwrap().unwrap().sequence());
+        assert_eq!(events.len(), left);
+    }
+    assert!(events.next().is_none());
+    assert_eq!((page.is_empty(), page.limit()), (found.is_empty(), limit));
+    if let Some(token) = page.end_cursor() {
+        let position = UserLogCursor::decode(&token, &page.key).unwrap();
+        assert_eq!((Some(&position.sequence), position.oldest_first), (found.last(), order == Order::Oldest));
+    }
+    found
+}
+
 #[test]
 fn pages_over_several_packs_are_those_of_a_list() {
     // With packs alone, and with segments beside them that a run covers together with packed ones.
@@ -345,7 +362,6 @@ fn pages_are_those_of(store: &Store, log: &[Noted], blocks_max: usize) {
                     let query = ask(store.user_log(&id)).limit(limit).order(order);
                     let query = cursor.iter().fold(query, |query, cursor| query.cursor(cursor.as_str()));
                     let page = query.page().unwrap();
-                    assert_eq!((page.is_empty(), page.limit()), (page.len() == 0, limit));
                     // Where the postings decide, no record is read that is not shown; else none twice.
                     let read = page.records_read();
                     assert!(
@@ -357,17 +373,7 @@ fn pages_are_those_of(store: &Store, log: &[Noted], blocks_max: usize) {
                         by_records || number == 0 || page.packed.blocks() == blocks_of(&page),
                         "once each"
                     );
-                    let mut events = page.iter();
-                    for left in (0..page.len()).rev() {
-                        found.push(events.next().unwrap().unwrap().sequence());
-                        assert_eq!(events.len(), left);
-                    }
-                    assert!(events.next().is_none());
-                    if let Some(token) = page.end_cursor() {
-                        let position = UserLogCursor::decode(&token, &page.key).unwrap();
-                        let place = (position.sequence, position.oldest_first);
-                        assert_eq!(place, (found[found.len() - 1], order == Order::Oldest));
-                    }
+                    found.extend(shown(&page, order, limit));
                     assert_eq!(
                         page.has_more(),
                         found.len() < expected.len(),

@@ -32,7 +32,7 @@ const SAMPLE_BLOCKS: usize = 128;
 const SAMPLE_BYTES: usize = 2 << 10;
 
 /// How many bytes of a segment are asked for at a time, ahead of those that are read.
-const AHEAD_BYTES: usize = 4_194_304;
+const AHEAD_BYTES: usize = 4 << 20;
 
 impl Input {
     /// Reads all of a segment, to know the order of its records. `go_on` is asked now and then, and ends it by an error.

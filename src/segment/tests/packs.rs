@@ -316,13 +316,13 @@ fn an_index_that_contradicts_its_blocks_is_told() {
         (|_, entry| entry.ordinal += 1, "begins with another record"),
     ];
     for (change, message) in changes {
-        let changed = resealed(&bytes, |header, bytes| {
+        let image = resealed(&bytes, |header, bytes| {
             let at = entry_at(header, 200);
             let mut entry = BlockEntry::decode(&bytes[at..]).unwrap();
             change(header, &mut entry);
             bytes[at..at + ENTRY_BYTES].copy_from_slice(&entry.encode());
         });
-        let pack = packing.open(&changed).unwrap();
+        let pack = packing.open(&image).unwrap();
         assert!(pack.block(199).is_ok() && pack.block(201).is_ok());
         let told = pack.block(200).unwrap_err();
         assert!(told.to_string().contains(message), "{told}");
