@@ -118,7 +118,9 @@ pub(super) fn append_until_it_fails(dir: &Path, durability: Durability) {
                 let kinds =
                     [ErrorKind::OutcomeUnknown, ErrorKind::Poisoned, ErrorKind::ReadOnly, ErrorKind::Io];
                 assert!(kinds.contains(&error.kind()), "{error}");
-                assert!(store.append(&event(number)).is_err(), "it went on");
+                // What waits for no sync may go on for a while, in a file that was made before.
+                let goes_on = store.append(&event(number)).is_ok();
+                assert!(!goes_on || durability == Durability::Buffered, "it went on");
                 println(&format!("failed {error}"));
                 return;
             }
