@@ -27,6 +27,9 @@ use crate::figures::{Bound, Controls, figure, seed};
 /// How many kills a directory sees before the next begins empty, and how many acknowledgements at most.
 const KILLS_OF_A_YARD: u64 = 40;
 const ACKS_OF_A_YARD: usize = 40_000;
+/// How many kills a flaw gets to be noticed in. Some dozens are enough, but on a machine that is busy with other things most of
+/// them come before the first acknowledgement.
+const KILLS_OF_A_FLAW: u64 = 600;
 /// How long to wait for a writer that should need milliseconds, before it is killed as it is.
 const PATIENCE: Duration = Duration::from_mins(1);
 
@@ -140,7 +143,7 @@ fn a_kill_at_any_moment_takes_nothing_that_was_acknowledged() {
     let seed = seed(1);
     let mut controls = Controls::default();
     for flaw in [Flaw::AcknowledgedFirst, Flaw::Dropped, Flaw::Twice, Flaw::OtherBytes] {
-        let outcome = kill_on(&|kills| kills < 40, seed, flaw);
+        let outcome = kill_on(&|kills| kills < KILLS_OF_A_FLAW, seed, flaw);
         controls.add(outcome.is_err());
         assert!(outcome.is_err(), "{flaw:?} went unnoticed");
     }
