@@ -5,9 +5,9 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use usertrail::{Action, Durability, Message, NewEvent, Options, UserId};
+use usertrail::{Action, Durability, Message, NewEvent, Options};
 
-use crate::fixture::user;
+use crate::fixture::numbered;
 
 /// How long a test waits for threads that should need a second, before it says that they hang.
 const PATIENCE: Duration = Duration::from_mins(2);
@@ -16,14 +16,10 @@ const WRITERS: usize = 4;
 /// Padded so that segments of 1 MiB are rolled over and sealed while the threads run.
 fn event(owner: usize, message: &str) -> NewEvent<'static> {
     NewEvent::builder(Action::AUTH_LOGIN)
-        .user(name(owner))
+        .user(numbered(owner))
         .message(Message::new(format!("{message:>400}")).unwrap())
         .build()
         .unwrap()
-}
-
-fn name(owner: usize) -> UserId<'static> {
-    user(&format!("user-{owner}"))
 }
 
 fn options() -> Options {
@@ -46,7 +42,7 @@ fn a_reader_has_the_segments_that_hold_something() {
     let (of_reader, of_writer) = (reader.stats().unwrap(), store.stats().unwrap());
     assert_eq!(of_reader.segments, of_writer.segments);
     store.append(&event(0, "one more")).unwrap();
-    assert_eq!(reader.user_count(&name(0)).unwrap(), appended + 1);
+    assert_eq!(reader.user_count(&numbered(0)).unwrap(), appended + 1);
     assert_eq!(reader.stats().unwrap().segments, store.stats().unwrap().segments);
 }
 
@@ -97,7 +93,11 @@ fn appended_now_and_waited_for_later() {
                 scope.spawn(move || {
                     let pending: Vec<_> =
                         (0..50).map(|_| store.append_nowait(&event(writer, "later")).unwrap()).collect();
-                    assert_eq!(store.user_count(&name(writer)).unwrap(), 50, "visible before it is durable");
+                    assert_eq!(
+                        store.user_count(&numbered(writer)).unwrap(),
+                        50,
+                        "visible before it is durable"
+                    );
                     for pending in pending.into_iter().rev() {
                         let receipt = pending.receipt();
                         assert_eq!(pending.wait().unwrap(), receipt);
@@ -191,9 +191,9 @@ mod tasks {
             store.append_with(event(0, "two"), Durability::Durable).await.unwrap();
             store.append_batch(vec![event(0, "three"), event(1, "other")]).await.unwrap();
             store.append_atomic(vec![event(0, "four"), event(0, "five")]).await.unwrap();
-            let first = store.user_log(name(0), 3, Order::Newest, None).await.unwrap();
+            let first = store.user_log(numbered(0), 3, Order::Newest, None).await.unwrap();
             assert!(first.has_more);
-            let rest = store.user_log(name(0), 3, Order::Newest, first.next_cursor).await.unwrap();
+            let rest = store.user_log(numbered(0), 3, Order::Newest, first.next_cursor).await.unwrap();
             assert!(!rest.has_more && rest.next_cursor.is_none());
             let texts: Vec<_> = first
                 .events
@@ -202,7 +202,7 @@ mod tasks {
                 .map(|event| event.message().unwrap().trim())
                 .collect();
             assert_eq!(texts, ["five", "four", "three", "two", "one"]);
-            assert_eq!(store.run(|store| store.user_count(&name(1))).await.unwrap(), 1);
+            assert_eq!(store.run(|store| store.user_count(&numbered(1))).await.unwrap(), 1);
             store.close().await.unwrap();
             assert!(store.append(event(0, "late")).await.is_err());
         });
@@ -227,7 +227,7 @@ mod tasks {
                     kept.await.unwrap();
                 }
             });
-            assert_eq!(store.user_count(&name(0)).unwrap(), 100);
+            assert_eq!(store.user_count(&numbered(0)).unwrap(), 100);
         });
     }
 }

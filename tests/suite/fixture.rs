@@ -12,6 +12,11 @@ pub fn user(id: &str) -> UserId<'static> {
     UserId::new(id.to_owned()).unwrap()
 }
 
+/// One of several users.
+pub fn numbered(number: usize) -> UserId<'static> {
+    user(&format!("user-{number}"))
+}
+
 /// So many cases, or what `PROPTEST_CASES` says. A failure that was shrunk is kept as a test of its own, not in a file.
 pub fn cases(cases: u32) -> ProptestConfig {
     let defaults = ProptestConfig::default();

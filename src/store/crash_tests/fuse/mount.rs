@@ -147,7 +147,7 @@ fn remove_leftovers() {
 #[test]
 #[ignore = "the store's process in the tests of the recording file system, which start it"]
 fn a_life() {
-    let orders = std::env::var(ORDERS).expect("the tests that need it start it");
+    let Ok(orders) = std::env::var(ORDERS) else { return };
     let orders: Orders = serde_json::from_str(&orders).unwrap();
     live_with(&orders.root, orders.life, orders.flaw.map(|flaw| FLAWS[flaw].flaw));
 }
