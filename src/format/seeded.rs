@@ -65,6 +65,8 @@ pub(crate) enum Bug {
     ClosedUnderOldGeneration,
     /// Opening removes what the manifest doesn't name, though that manifest may be in the cache alone.
     RemovedBeforeManifest,
+    /// Opening removes segments that the manifest is too old to know of, whatever they hold.
+    NewerForgotten,
     /// A new epoch is not written down before it serves.
     EpochNotWritten,
     /// Readers in other processes are told that records are durable before they are synced.

@@ -36,6 +36,22 @@ pub(crate) struct Scan {
 }
 
 impl Scan {
+    /// Nothing was looked at but the slots.
+    fn beginning(start: Start, slot: Option<FloorSlot>) -> Self {
+        Self {
+            base: start.base,
+            skipped: start.skipped,
+            offsets: Vec::new(),
+            end_offset: start.offset,
+            // What was closed had been durable.
+            floor: slot.map_or(0, |slot| slot.floor).max(start.end.unwrap_or_default()),
+            beyond: None,
+            dirty: false,
+            open_group: 0,
+            slot,
+        }
+    }
+
     /// How many records there are, intact as far as they were looked at.
     pub(crate) fn count(&self) -> u64 {
         self.skipped + self.offsets.len() as u64
@@ -96,23 +112,20 @@ pub(crate) fn is_intact(file: &Arc<dyn DiskFile>, salt: Salt, offset: u64, seque
     Ok(intact(&map, salt, offset, Some(sequence)).is_some())
 }
 
+/// The highest durable floor that a slot or an intact record of the file speaks of, wherever in a log they belong. Reads all
+/// that was ever written to it.
+pub(crate) fn floor_in(file: &Arc<dyn DiskFile>, salt: Salt) -> Result<u64> {
+    let map = file.map(RECORDS_START, file.len(), Access::Read)?;
+    let mut scan = Scan::beginning(Start::whole(0), read_slot(&**file, salt)?);
+    look_behind(&**file, &map, salt, &mut scan)?;
+    Ok(scan.floor)
+}
+
 /// Scans a segment from `start` to the end of the file.
 pub(crate) fn scan(file: &Arc<dyn DiskFile>, salt: Salt, start: Start) -> Result<Scan> {
-    let slot = read_slot(&**file, salt)?;
     // All bytes may be read: nobody writes to an unsealed segment while it is scanned.
     let map = file.map(RECORDS_START, file.len(), Access::Read)?;
-    let mut scan = Scan {
-        base: start.base,
-        skipped: start.skipped,
-        offsets: Vec::new(),
-        end_offset: start.offset,
-        // What was closed had been durable.
-        floor: slot.map_or(0, |slot| slot.floor).max(start.end.unwrap_or_default()),
-        beyond: None,
-        dirty: false,
-        open_group: 0,
-        slot,
-    };
+    let mut scan = Scan::beginning(start, read_slot(&**file, salt)?);
     let mut offset = usize::try_from(start.offset).unwrap_or(usize::MAX);
     while start.end.is_none_or(|end| scan.end() < end)
         && let Some((record, envelope)) = intact(&map, salt, offset, Some(scan.end()))

@@ -24,7 +24,7 @@ use crate::segment::create::checkpoint_path;
 use crate::segment::scan::{Start, is_intact};
 
 /// The longest checkpoint that is read: of a segment of 1 GiB of the shortest records, each of a user of its own.
-const CHECKPOINT_BYTES_MAX: u64 = 1 << 30;
+pub(super) const CHECKPOINT_BYTES_MAX: u64 = 1 << 30;
 
 /// How much of the log a store that is closed leaves without a checkpoint: reading so little costs less than the file.
 const CLOSING_BYTES: u64 = 256 << 10;

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use super::beyond::{look_beyond, refuse_older_manifest};
 use super::checkpoint;
 use super::next_segment::add_unlisted;
 use super::recovery::{Repair, Sealed, open_listed, open_sealed, read_manifest};
@@ -114,6 +115,9 @@ fn open_listed_by(
             base = found.end();
         }
         opened.push((file, header));
+    }
+    if extent == Extent::Durable {
+        refuse_older_manifest(&look_beyond(context, dir, shard, &manifest)?, dir, shard, base.max(floor))?;
     }
     let bound = match extent {
         Extent::Published(end) => end,

@@ -3,6 +3,7 @@
 //! Owns the order of things: what is stored before what is published, synced before what is acknowledged, written
 //! before what is deleted. Must not know other shards, but for the committer, which syncs all of them together.
 
+mod beyond;
 pub(crate) mod checkpoint;
 pub(crate) mod commit;
 pub(crate) mod follow;

@@ -10,9 +10,10 @@
 
 mod rescue;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
+use super::beyond::{damaged_name, keep_newer, look_beyond, refuse_older_manifest};
 use super::checkpoint::{self, Known};
 use super::heads::open_clean;
 use super::maintain::MANIFEST_NAME;
@@ -130,8 +131,10 @@ pub(crate) fn open(
         remove_orphans(context, dir, &manifest)?;
     }
     let mut found = opening.scan_unsealed(&manifest, sealed.end)?;
-    let decision = opening.decide(&manifest, &found, sealed.end)?;
-    // Only now, when all that the manifest names was found: one that is older than the store names too little.
+    let mut decision = opening.decide(&manifest, &found, sealed.end)?;
+    opening.settle_newer(&mut manifest, &mut decision)?;
+    // Only now, when all that the manifest names was found, and nothing beyond it: one that is older than the store names
+    // too little.
     remove_orphans(context, dir, &manifest)?;
     let report = opening.settle(&mut manifest, &mut found, &decision)?;
     let opened = opening.assemble(manifest, sealed, found, &decision)?;
@@ -354,6 +357,29 @@ impl Opening<'_> {
         Ok(Decision { end, floor: floor.min(end), rollback, clean })
     }
 
+    /// Sees that nothing durable lies beyond what the manifest names; where a person asked for a repair, it is given up like
+    /// anything else behind a damaged place.
+    fn settle_newer(&self, manifest: &mut ShardManifest, decision: &mut Decision) -> Result<()> {
+        #[cfg(test)]
+        if has(Bug::NewerForgotten) {
+            return Ok(());
+        }
+        let beyond = look_beyond(self.context, self.dir, self.shard, manifest)?;
+        let end = decision.end;
+        if self.repair == Repair::No {
+            return refuse_older_manifest(&beyond, self.dir, self.shard, end);
+        }
+        let Some(floor) = beyond.iter().map(|it| it.floor).max().filter(|floor| *floor > end) else {
+            return Ok(());
+        };
+        let lost_end = decision.rollback.map_or(floor, |(_, lost_end)| lost_end.max(floor));
+        (decision.rollback, decision.clean) = (Some((end, lost_end)), false);
+        // Before the files are out of sight, or a repair that is cut off here would leave a short log without a word.
+        self.begin_epoch(manifest, decision);
+        self.write_manifest(manifest)?;
+        keep_newer(&beyond, self.context, end)
+    }
+
     /// Makes the directory what was decided: epoch first, then new generations, then the removal of what is dropped.
     fn settle(
         &self,
@@ -463,12 +489,10 @@ impl Opening<'_> {
 
     /// A person asked for the repair: the damaged file stays, under a name that no store opens.
     fn keep_damaged(&self, segment: &Found) -> Result<()> {
-        let path = segment.file.path();
         let mut bytes = vec![0; usize::try_from(segment.file.len()).unwrap_or_default()];
         segment.file.read_exact_at(0, &mut bytes)?;
-        let mut name = path.as_os_str().to_owned();
-        name.push(format!(".damaged-{}", segment.header.generation));
-        self.context.disk.write_synced(&PathBuf::from(name), &bytes, Mode::Shared)
+        let name = damaged_name(segment.file.path(), segment.header.generation);
+        self.context.disk.write_synced(&name, &bytes, Mode::Shared)
     }
 
     fn write_manifest(&self, manifest: &ShardManifest) -> Result<()> {

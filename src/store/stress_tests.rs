@@ -319,7 +319,8 @@ fn writers_readers_and_another_process_at_once() {
     let mut controls = Controls::default();
     for (bug, durability) in BUGS {
         let events = if durability.waits() { EVENTS_DURABLE } else { EVENTS / 5 };
-        let is_noticed = |_| catch_unwind(AssertUnwindSafe(|| on_disk(durability, events, Some(bug)))).is_err();
+        let is_noticed =
+            |_| catch_unwind(AssertUnwindSafe(|| on_disk(durability, events, Some(bug)))).is_err();
         controls.add((0..RUNS_OF_A_BUG).any(is_noticed));
         assert_eq!(controls.caught, controls.seeded, "{bug:?} was not noticed");
     }

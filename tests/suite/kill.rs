@@ -15,6 +15,8 @@ mod writer;
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{ChildStdout, Command, Stdio};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::time::Duration;
 
@@ -24,9 +26,12 @@ use writer::{Flaw, MARK, Task};
 
 use crate::figures::{Bound, Controls, figure, seed};
 
-/// How many kills a directory sees before the next begins empty, and how many acknowledgements at most.
-const KILLS_OF_A_YARD: u64 = 40;
-const ACKS_OF_A_YARD: usize = 40_000;
+/// How many kills a directory sees before the next begins empty, and how many acknowledgements at most: in most of them few, so
+/// that there are many kills, in some as many as make runs and packs of several levels.
+const KILLS_OF_A_YARD: u32 = 40;
+const ACKS_OF_A_YARD: [usize; 3] = [2_000, 8_000, 40_000];
+/// How many yards there are at once.
+const YARDS_AT_ONCE: usize = 4;
 /// How many kills a flaw gets to be noticed in. Some dozens are enough, but on a machine that is busy with other things most of
 /// them come before the first acknowledgement.
 const KILLS_OF_A_FLAW: u64 = 600;
@@ -99,7 +104,7 @@ fn run_and_kill(task: &Task, moment: Moment) -> Vec<Ack> {
 }
 
 /// What a run of kills came to.
-#[derive(Default)]
+#[derive(Clone, Copy, Default)]
 struct Tally {
     kills: u64,
     opening: u64,
@@ -108,34 +113,82 @@ struct Tally {
     listed: u64,
 }
 
-/// Kills writers for as long as it goes on; the first thing that is wrong ends it.
-fn kill_on(goes_on: &dyn Fn(u64) -> bool, seed: u64, flaw: Flaw) -> Result<Tally, String> {
-    let mut draw = Draw::new(seed);
-    let mut tally = Tally::default();
-    while goes_on(tally.kills) {
+/// Kills, in yards of their own, side by side: most of the time a writer waits for the disk.
+struct Killing<'a> {
+    goes_on: &'a (dyn Fn(u64) -> bool + Sync),
+    seed: u64,
+    flaw: Flaw,
+    next_yard: AtomicU64,
+    tally: Mutex<Tally>,
+    /// The first thing that is wrong ends it.
+    wrong: Mutex<Option<String>>,
+}
+
+impl Killing<'_> {
+    fn is_over(&self) -> bool {
+        let kills = self.tally.lock().unwrap().kills;
+        !(self.goes_on)(kills) || self.wrong.lock().unwrap().is_some()
+    }
+
+    fn go_through_yards(&self) {
+        while !self.is_over() {
+            let yard = self.next_yard.fetch_add(1, Ordering::Relaxed);
+            if let Err(wrong) = self.kill_in_yard(yard) {
+                self.wrong.lock().unwrap().get_or_insert(wrong);
+            }
+        }
+    }
+
+    fn kill_in_yard(&self, number: u64) -> Result<(), String> {
+        let mut draw = Draw::new(Draw::new(self.seed).next() ^ number);
         let mut yard = Yard::new();
-        for life in 0..u32::try_from(KILLS_OF_A_YARD).unwrap() {
-            let task = Task { dir: yard.dir(), life, seed: draw.next(), flaw };
+        let acks_max = ACKS_OF_A_YARD[usize::try_from(draw.below(3)).unwrap()];
+        for life in 0..KILLS_OF_A_YARD {
+            let task = Task { dir: yard.dir(), life, seed: draw.next(), flaw: self.flaw };
             let moment = Moment::draw(&mut draw);
             let acks = run_and_kill(&task, moment);
-            tally.kills += 1;
-            tally.opening += u64::from(acks.is_empty());
-            tally.acknowledged += acks.len() as u64;
+            {
+                let mut tally = self.tally.lock().unwrap();
+                tally.kills += 1;
+                tally.opening += u64::from(acks.is_empty());
+                tally.acknowledged += acks.len() as u64;
+            }
             yard.acknowledged(acks);
-            let last = yard.count() > ACKS_OF_A_YARD || !goes_on(tally.kills);
+            let last = yard.count() > acks_max || self.is_over();
             // Not after each: the next opening is to meet what a kill has left, and what a kill of that has left.
             if last || draw.below(3) == 0 {
-                let told =
-                    |error| format!("seed {seed}, kill {}, {task:?}, {moment:?}: {error}", tally.kills);
-                tally.listed += yard.look(last).map_err(told)?;
+                let told = |error| {
+                    format!("seed {}, yard {number}, life {life}, {task:?}, {moment:?}: {error}", self.seed)
+                };
+                let listed = yard.look(last).map_err(told)?;
+                let mut tally = self.tally.lock().unwrap();
+                tally.listed += listed;
                 tally.looks += 1;
             }
             if last {
                 break;
             }
         }
+        Ok(())
     }
-    Ok(tally)
+}
+
+/// Kills writers for as long as it goes on, so many at once.
+fn kill_on(
+    goes_on: &(dyn Fn(u64) -> bool + Sync),
+    seed: u64,
+    flaw: Flaw,
+    at_once: usize,
+) -> Result<Tally, String> {
+    let (next_yard, tally, wrong) = (AtomicU64::new(0), Mutex::default(), Mutex::default());
+    let killing = Killing { goes_on, seed, flaw, next_yard, tally, wrong };
+    std::thread::scope(|scope| {
+        for _ in 0..at_once {
+            scope.spawn(|| killing.go_through_yards());
+        }
+    });
+    let tally = *killing.tally.lock().unwrap();
+    killing.wrong.into_inner().unwrap().map_or(Ok(tally), Err)
 }
 
 #[test]
@@ -143,13 +196,14 @@ fn a_kill_at_any_moment_takes_nothing_that_was_acknowledged() {
     let seed = seed(1);
     let mut controls = Controls::default();
     for flaw in [Flaw::AcknowledgedFirst, Flaw::Dropped, Flaw::Twice, Flaw::OtherBytes] {
-        let outcome = kill_on(&|kills| kills < KILLS_OF_A_FLAW, seed, flaw);
+        let outcome = kill_on(&|kills| kills < KILLS_OF_A_FLAW, seed, flaw, 1);
         controls.add(outcome.is_err());
         assert!(outcome.is_err(), "{flaw:?} went unnoticed");
     }
     let bound = Bound::new(60);
+    let goes_on = |kills| bound.goes_on(kills);
     let Tally { kills, opening, acknowledged, looks, listed } =
-        kill_on(&|kills| bound.goes_on(kills), seed, Flaw::None).unwrap_or_else(|error| panic!("{error}"));
+        kill_on(&goes_on, seed, Flaw::None, YARDS_AT_ONCE).unwrap_or_else(|error| panic!("{error}"));
     assert!(opening > 0 && looks > 0 && acknowledged > 0, "{acknowledged} acknowledgements in {kills} kills");
     figure(
         "a kill at any moment takes nothing that was acknowledged",

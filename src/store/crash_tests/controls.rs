@@ -2,7 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use super::faults::{damage_below_the_floor, fail_at};
+use super::faults::{an_older_manifest, damage_below_the_floor, fail_at};
 use super::power::{crash_at, kill_at, places, workload};
 use super::rig::{LATER, Rig};
 use crate::format::seeded::{Bug, seed};
@@ -141,6 +141,11 @@ fn a_sync_error_that_is_forgotten_is_noticed() {
 #[test]
 fn a_checkpoint_of_what_is_not_durable_is_noticed() {
     assert!(power_cuts_notice(Some(Bug::CheckpointAhead), Lies::default(), LATER));
+}
+
+#[test]
+fn a_newer_segment_that_is_removed_is_noticed() {
+    assert!(is_noticed(Some(Bug::NewerForgotten), Lies::default(), |_, _| an_older_manifest()));
 }
 
 #[test]

@@ -11,7 +11,9 @@ use super::rig::{LATER, Rig, Step};
 use crate::error::{Error, ErrorKind};
 use crate::event::{Message, NewEvent, UserId};
 use crate::io::faulty::{Damage, Dice, Fault, Kind};
+use crate::io::{Disk, Mode};
 use crate::store::Durability;
+use crate::store::open::WorkersKind;
 
 /// Runs the workload as a service would that goes on after errors; says which errors it met.
 pub(super) fn run_on(rig: &mut Rig, steps: &[Step]) -> Vec<ErrorKind> {
@@ -267,12 +269,49 @@ fn damage_below_the_floor_is_refused() {
     damage_below_the_floor();
 }
 
+/// A disk that told of a manifest as durable and lost it has the one before, which can't know of a segment that a recovery
+/// made since: the store must refuse, and give the rest up only where a person asks for it.
+pub(super) fn an_older_manifest() {
+    let mut rig = Rig::unmade(LATER).worked_by(WorkersKind::Nobody);
+    rig.open().unwrap();
+    let events = Step::Batch { count: 9, bytes: 2000 };
+    for step in [events, Step::Flush] {
+        rig.step(step).unwrap();
+    }
+    let path = Rig::dir().join("shard-00").join("MANIFEST");
+    let older = rig.disk.read(&path, u64::MAX).unwrap();
+    for step in [events, Step::KillAndReopen, events, Step::Flush] {
+        rig.step(step).unwrap();
+    }
+    rig.kill();
+    rig.disk.write_synced(&path, &older, Mode::Shared).unwrap();
+    for error in [rig.reader().map(drop).unwrap_err(), rig.open().unwrap_err()] {
+        assert_eq!((error.kind(), error.path()), (ErrorKind::Corruption, Some(&*path)), "{error}");
+    }
+    rig.options = rig.options.clone().repair(true);
+    rig.open().unwrap();
+    let report = rig.store().recovery().shards[0].clone();
+    assert_eq!((report.rolled_back_from, report.rolled_back_to), (Some(18), Some(27)));
+    let names = rig.disk.list(path.parent().unwrap()).unwrap();
+    assert!(names.contains(&"0000000000000001.log.damaged-1".to_owned()), "{names:?}");
+    // What was given up doesn't come back.
+    rig.kill();
+    rig.options = rig.options.clone().repair(false);
+    rig.open().unwrap();
+    assert_eq!(rig.store().0.core.shards[0].view().end(), 18);
+}
+
+#[test]
+fn a_manifest_older_than_the_store_is_refused() {
+    an_older_manifest();
+}
+
 #[test]
 fn a_store_that_lost_its_own_file_is_not_made_anew() {
     let mut rig = Rig::new(LATER);
     rig.step(Step::Batch { count: 3, bytes: 10 }).unwrap();
     rig.step(Step::Reopen).unwrap();
     rig.kill();
-    crate::io::Disk::remove(&rig.disk, &Rig::dir().join("STORE")).unwrap();
+    rig.disk.remove(&Rig::dir().join("STORE")).unwrap();
     assert_eq!(rig.open().unwrap_err().kind(), ErrorKind::Corruption);
 }
