@@ -64,6 +64,10 @@ mod primitives {
         Publication,
         /// A user's new count in a tail is seen without what was stored before it.
         Count,
+        /// Who comes to wait sleeps without looking whether there is still something to wait for.
+        Sleep,
+        /// A leader that ends calls nobody of those who came too late for it.
+        Call,
     }
 
     std::thread_local! {
@@ -81,6 +85,29 @@ mod primitives {
         let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(explore));
         WEAKENED.set(None);
         assert!(outcome.is_err(), "{what:?} was not noticed");
+    }
+
+    /// The environment variable that makes a process of this binary one that may deadlock.
+    const DEADLOCK: &str = "USERTRAIL_LOOM_DEADLOCK";
+
+    /// The same where loom finds a deadlock: that ends the program, so this one runs the test of this name again as another.
+    pub(crate) fn must_deadlock(what: Weakened, test: &str, explore: impl FnOnce()) {
+        let name = format!("{what:?}");
+        if let Some(asked) = std::env::var_os(DEADLOCK) {
+            if asked == *name {
+                WEAKENED.set(Some(what));
+                explore();
+                WEAKENED.set(None);
+            }
+            return;
+        }
+        let output = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", test, "--nocapture"])
+            .env(DEADLOCK, &name)
+            .output()
+            .unwrap();
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert!(told.contains("deadlock; threads"), "{name} was not noticed: {}\n{told}", output.status);
     }
 
     #[derive(Debug, Default)]
@@ -110,7 +137,7 @@ mod primitives {
 
         pub(crate) fn sleep(&self, value: u32) {
             let guard = self.lock.lock().unwrap();
-            if self.get() == value {
+            if self.get() == value || is_weakened(Weakened::Sleep) {
                 drop(self.changed.wait(guard).unwrap());
             }
         }
@@ -128,7 +155,7 @@ mod primitives {
 
 pub(crate) use primitives::{AtomicI64, AtomicU32, AtomicU64, Mutex, MutexGuard, fence, yield_now};
 #[cfg(all(test, loom))]
-pub(crate) use primitives::{Weakened, is_weakened, must_notice};
+pub(crate) use primitives::{Weakened, is_weakened, must_deadlock, must_notice};
 use std::sync::atomic::Ordering;
 
 /// Where threads wait for a commit to end, or to be called.

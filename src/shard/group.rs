@@ -10,6 +10,8 @@
 use std::task::Waker;
 
 use crate::io::sync::{Gate, Mutex, MutexGuard, yield_now};
+#[cfg(all(test, loom))]
+use crate::io::sync::{Weakened, is_weakened, must_deadlock};
 
 /// The threads and tasks that wait for commits.
 #[derive(Debug, Default)]
@@ -121,6 +123,10 @@ impl Group {
 
     /// Those who came too late for the last commit need one of them to lead the next.
     fn call_next_leader(&self, state: MutexGuard<'_, State>) {
+        #[cfg(all(test, loom))]
+        if is_weakened(Weakened::Call) {
+            return;
+        }
         let side = state.next();
         if state.waiting[side] > 0 {
             self.gates[side].call();
@@ -183,6 +189,14 @@ mod loom_tests {
     #[test]
     fn loom_every_waiter_of_three_is_woken_when_its_record_is_durable() {
         explore(3, 3);
+    }
+
+    #[test]
+    fn loom_a_waiter_that_nobody_wakes_is_noticed() {
+        let test = "shard::group::loom_tests::loom_a_waiter_that_nobody_wakes_is_noticed";
+        for weakened in [Weakened::Sleep, Weakened::Call] {
+            must_deadlock(weakened, test, || explore(3, 3));
+        }
     }
 
     #[test]
