@@ -28,7 +28,7 @@ pub(crate) const DIR: &str = "trail";
 /// The users: two with long logs, one with a short one, one whose events are all packed, one in the other shard, one with none.
 pub(crate) const USERS: [&str; 6] = ["anna", "gina", "cleo", "dina", "emil", "doris"];
 /// Small, so that every byte can be tried; enough of them for a pack to get a dictionary.
-const SEGMENT_BYTES: u64 = 20 << 10;
+const SEGMENT_BYTES: u64 = 12 << 10;
 /// Times of events rise by a second from here on, microseconds.
 const EPOCH_MICROS: i64 = 1_700_000_000_000_000;
 /// How many events a page gets, when all of a log is read.
