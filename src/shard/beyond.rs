@@ -4,6 +4,7 @@
 //! Such a file may be left over from an opening that was cut off before it wrote the manifest; then it is removed. But then it
 //! holds copies of what the manifest names, and no durable floor beyond their end.
 
+use std::io;
 use std::path::{Path, PathBuf};
 
 use super::Context;
@@ -38,7 +39,12 @@ pub(super) fn look_beyond(
         let number = name.strip_suffix(".log").and_then(|id| id.parse::<u64>().ok());
         let Some(id) = number.filter(|id| *id >= manifest.next_segment) else { continue };
         let path = dir.join(&name);
-        let file = context.disk.open(&path, Access::Read)?;
+        let file = match context.disk.open(&path, Access::Read) {
+            Ok(file) => file,
+            // Removed by a writer that opens the store meanwhile.
+            Err(error) if error.io_kind() == Some(io::ErrorKind::NotFound) => continue,
+            Err(error) => return Err(error),
+        };
         let header = match read_header(&*file) {
             Ok(header) => header,
             // Its creation was cut off.
