@@ -13,6 +13,7 @@ use crate::index::UserHead;
 use crate::index::builder::{RunBuilder, RunScope, UserPostings};
 use crate::index::heads::{HeadTable, Look, Refusal};
 use crate::index::run::Run;
+use crate::io::faulty::{FaultyDisk, Kind};
 use crate::io::memory::MemoryDisk;
 use crate::io::mmap::SharedWords;
 use crate::io::{Access, Disk, Mode};
@@ -214,6 +215,27 @@ fn what_was_closed_is_clean_until_it_is_used() {
     reopened.checkpoint(later).unwrap();
     let state = reopen(&disk).unwrap().state();
     assert!(!state.clean && state.covers == later && state.users == 2, "{state:?}");
+}
+
+#[test]
+fn what_a_table_says_of_itself_is_synced() {
+    let disk = FaultyDisk::default();
+    let file = disk.allocate(Path::new("HEADS"), header(64).file_bytes()).unwrap();
+    let table = HeadTable::create(file, header(64), &GO_ON).unwrap().unwrap();
+    let mut log = Log::default();
+    take_in(&table, &log.segment(&[1, 2, 2]));
+    let covers = Mark { end: log.end, salt: 5 };
+    let syncs = |what: &dyn Fn() -> Result<()>| {
+        let count = || disk.trace().iter().filter(|kind| **kind == Kind::SyncData).count();
+        let before = count();
+        what().unwrap();
+        count() - before
+    };
+    // The entries before it is said that they are there; when it is closed, what is said, too.
+    assert_eq!(syncs(&|| table.checkpoint(covers)), 1);
+    assert_eq!(syncs(&|| table.close(covers)), 2);
+    // Only what is clean must not stay so.
+    assert_eq!([1, 0].map(|_| syncs(&|| table.begin_use())), [1, 0]);
 }
 
 #[test]

@@ -12,7 +12,7 @@ use crate::format::run::{Dictionaries, RUN_RECORDS_MAX};
 use crate::index::UserHead;
 use crate::index::builder::{RunBuilder, RunScope, UserPostings};
 use crate::index::merge::Merge;
-use crate::index::run::Run;
+use crate::index::run::{BLOCKS_READ, Run};
 use crate::io::memory::MemoryDisk;
 use crate::io::mmap::{SegmentMap, SharedWords};
 use crate::io::{Access, Disk, DiskFile};
@@ -220,6 +220,26 @@ fn a_block_that_is_just_full_has_no_table() {
     for user in [0, 1] {
         assert_eq!(twice.user(fingerprint(user)).unwrap().unwrap().blocks().unwrap().len(), 2);
         check(&twice, &list, user, &questions).unwrap();
+    }
+}
+
+#[test]
+fn a_walk_ends_with_the_block_that_holds_its_last_posting() {
+    for count in [127, 128, 129, 256, 300] {
+        let list = List((0..count).map(|n| (Some(0), plain(n))).collect());
+        let part = part_of(&list, 0, 0..count).unwrap();
+        let merged = merge(&[&part]).unwrap();
+        for run in [&part, &merged] {
+            let found = run.user(fingerprint(0)).unwrap().unwrap();
+            for to in 1..=count {
+                let to = u32::try_from(to).unwrap();
+                let range = Range { from: 0, to, direction: Direction::OldestFirst };
+                let before = BLOCKS_READ.get();
+                let all = gather(usize::MAX, |sink| found.walk(range, &Selection::ALL, sink)).unwrap();
+                let read = BLOCKS_READ.get() - before;
+                assert_eq!((all.len(), read), (to as usize, to.div_ceil(128) as usize), "{to} of {count}");
+            }
+        }
     }
 }
 

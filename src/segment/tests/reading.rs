@@ -12,6 +12,7 @@ use super::{
 use crate::error::ErrorKind;
 use crate::format::record::record_bytes;
 use crate::format::segment::{Footer, RECORDS_START, TRAILER_BYTES, encode_footer};
+use crate::io::faulty::{FaultyDisk, Kind};
 use crate::io::memory::MemoryDisk;
 use crate::io::{Access, Disk};
 
@@ -289,6 +290,12 @@ fn zeros_are_written_from_the_first_record_to_the_end() {
     let start = usize::try_from(RECORDS_START).unwrap();
     assert!(bytes[..start].iter().all(|byte| *byte == 7), "the header stays");
     assert!(bytes[start..].iter().all(|byte| *byte == 0));
+    // Each piece is synced before the next is written: there are few.
+    let disk = FaultyDisk::default();
+    let file = disk.allocate(path, (300 << 10) + 8).unwrap();
+    let before = disk.trace().len();
+    write_zeros(&*file).unwrap();
+    assert_eq!(disk.trace()[before..], [Kind::Write, Kind::SyncData].repeat(3));
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::super::scan::{Start, is_intact, read_slot, scan};
+use super::super::scan::{Start, floor_in, is_intact, read_slot, scan};
 use super::{BASE, FILE_BYTES, SALT, alone, new_file, record, written};
 use crate::format::record::{Envelope, Salt};
 use crate::format::segment::{FloorSlot, RECORDS_START, SLOT_OFFSETS};
@@ -119,6 +119,25 @@ fn a_record_that_begins_with_a_zero_is_found_where_it_begins() {
     file.write_all_at(RECORDS_START, &bytes).unwrap();
     let found = scan(&file, SALT, Start::whole(BASE)).unwrap();
     assert_eq!((found.count(), found.dirty, found.beyond), (0, true, Some(BASE + 6)));
+}
+
+#[test]
+fn the_highest_floor_of_a_file_is_found_wherever_it_stands() {
+    let file = new_file(&MemoryDisk::default());
+    let floor = || floor_in(&file, SALT).unwrap();
+    assert_eq!(floor(), 0);
+    // Whatever sequences the records have, and behind damage, too.
+    let places = put(&file, &[alone(BASE), alone(BASE + 2), alone(BASE + 1)]);
+    assert_eq!(floor(), BASE + 2);
+    flip(&file, places[0] + 40);
+    assert_eq!(floor(), BASE + 2);
+    flip(&file, places[1] + 40);
+    assert_eq!(floor(), BASE + 1);
+    for (place, slot, expected) in [(0, 7, BASE + 1), (1, BASE + 9, BASE + 9)] {
+        put_slot(&file, place, 1 + place as u64, slot, false);
+        assert_eq!(floor(), expected);
+    }
+    assert_eq!(floor_in(&file, Salt(1)).unwrap(), 0, "nothing of it is another segment's");
 }
 
 #[test]
