@@ -248,11 +248,27 @@ impl Pack {
         entry.filter(sound).ok_or_else(|| self.damaged(offset, "a directory entry is damaged"))
     }
 
-    /// Asks the disk for what [`Self::block_of`] looks at; doesn't wait.
+    /// Asks the disk for what [`Self::block_of`] and [`Self::ask_back`] look at for a key's newest records: their page of the
+    /// directory, and the one before it if the key's blocks begin there; doesn't wait.
     pub(crate) fn ask_for_directory(&self, key: u64) {
-        let page = self.page_of((key, u32::MAX)) * PAGE_BYTES;
+        let (first, last) = self.newest_pages(key);
         let directory = to_usize(self.header.directory_offset).unwrap_or(usize::MAX);
-        self.map.will_need(directory.saturating_add(page), PAGE_BYTES);
+        self.map.will_need(directory.saturating_add(first * PAGE_BYTES), (last - first + 1) * PAGE_BYTES);
+    }
+
+    /// The pages of the directory for a key's newest blocks, so many that [`BLOCKS_AT_ONCE`] of them are there.
+    fn newest_pages(&self, key: u64) -> (usize, usize) {
+        const { assert!(BLOCKS_AT_ONCE as usize <= PAGE_ENTRIES) };
+        let last = self.page_of((key, u32::MAX));
+        let oldest = self.summary.pages.partition_point(|page| page.key < key).saturating_sub(1);
+        (oldest.max(last.saturating_sub(1)), last)
+    }
+
+    /// Whether a key's newest blocks have their entries in two pages of the directory.
+    #[cfg(test)]
+    pub(crate) fn is_over_two_pages(&self, key: u64) -> bool {
+        let (first, last) = self.newest_pages(key);
+        first < last
     }
 
     /// Where the directory lies, for [`Self::map`].
