@@ -7,16 +7,14 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::Context;
-use super::checkpoint::CHECKPOINT_BYTES_MAX;
 use super::maintain::MANIFEST_NAME;
+use super::{Context, checkpoint};
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::checkpoint::Checkpoint;
 use crate::format::manifest::ShardManifest;
 use crate::format::segment::Header;
 use crate::ids::ShardId;
 use crate::io::Access;
-use crate::segment::create::{checkpoint_path, read_header};
+use crate::segment::create::read_header;
 use crate::segment::scan::floor_in;
 
 /// A segment that the manifest can't know of.
@@ -54,9 +52,7 @@ pub(super) fn look_beyond(
         if (header.store_id, header.shard, header.segment) != (context.store_id, shard.get(), id) {
             continue;
         }
-        let checkpoint = context.disk.read(&checkpoint_path(dir, id), CHECKPOINT_BYTES_MAX);
-        let checkpoint = checkpoint.ok().and_then(|bytes| Checkpoint::decode(bytes).ok());
-        let checkpointed = checkpoint.filter(|it| it.scope.is_of(&header)).map_or(0, |it| it.scope.end());
+        let checkpointed = checkpoint::find(context, dir, &header).map_or(0, |it| it.scope.end());
         let floor = floor_in(&file, header.salt)?.max(checkpointed);
         beyond.push(Beyond { path, header, floor });
     }

@@ -24,7 +24,7 @@ use crate::segment::create::checkpoint_path;
 use crate::segment::scan::{Start, is_intact};
 
 /// The longest checkpoint that is read: of a segment of 1 GiB of the shortest records, each of a user of its own.
-pub(super) const CHECKPOINT_BYTES_MAX: u64 = 1 << 30;
+const CHECKPOINT_BYTES_MAX: u64 = 1 << 30;
 
 /// How much of the log a store that is closed leaves without a checkpoint: reading so little costs less than the file.
 const CLOSING_BYTES: u64 = 256 << 10;
@@ -54,6 +54,12 @@ pub(super) struct Known {
     pub(super) tail: TailIndex,
 }
 
+/// The checkpoint of a segment, if there is one that is intact.
+pub(super) fn find(context: &Context, dir: &Path, header: &Header) -> Option<Checkpoint> {
+    let bytes = context.disk.read(&checkpoint_path(dir, header.segment), CHECKPOINT_BYTES_MAX).ok()?;
+    Checkpoint::decode(bytes).ok().filter(|checkpoint| checkpoint.scope.is_of(header))
+}
+
 /// Reads the checkpoint of the segment in `file`, whose first record has the sequence `base`.
 pub(super) fn read(
     context: &Context,
@@ -63,13 +69,8 @@ pub(super) fn read(
     base: u64,
 ) -> Found {
     let nothing = Found::nothing(base);
-    let path = checkpoint_path(dir, header.segment);
-    let Ok(bytes) = context.disk.read(&path, CHECKPOINT_BYTES_MAX) else { return nothing };
-    let Ok(checkpoint) = Checkpoint::decode(bytes) else { return nothing };
+    let Some(checkpoint) = find(context, dir, header) else { return nothing };
     let scope = checkpoint.scope;
-    if !scope.is_of(header) {
-        return nothing;
-    }
     let floor = scope.end();
     let start = Start { skipped: scope.records, offset: scope.records_end, ..Start::whole(base) };
     let last = checkpoint.offsets().last().unwrap_or_default();

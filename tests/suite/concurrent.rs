@@ -46,6 +46,24 @@ fn a_reader_has_the_segments_that_hold_something() {
     assert_eq!(reader.stats().unwrap().segments, store.stats().unwrap().segments);
 }
 
+/// A writer that opens the store removes files that nothing names, also between a reader's listing and its look at them: what is
+/// listed and can't be found is no damage. A name that leads nowhere stands for that moment.
+#[test]
+fn a_file_that_is_gone_when_a_reader_looks_is_passed_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("store");
+    let store = options().shards(1).create_new(&path).unwrap();
+    store.append(&event(0, "here")).unwrap();
+    store.close().unwrap();
+    let shard = path.join("shard-00");
+    std::os::unix::fs::symlink(shard.join("gone"), shard.join("4000000000.log")).unwrap();
+    for read_only in [true, false] {
+        let store = Options::new().read_only(read_only).open(&path).unwrap();
+        assert_eq!(store.user_count(&numbered(0)).unwrap(), 1);
+        store.close().unwrap();
+    }
+}
+
 /// Runs what might hang in a thread of its own.
 fn must_end(test: impl FnOnce() + Send + 'static) {
     let (done, ended) = mpsc::channel();

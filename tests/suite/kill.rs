@@ -32,27 +32,30 @@ const KILLS_OF_A_YARD: u32 = 40;
 const ACKS_OF_A_YARD: [usize; 3] = [2_000, 8_000, 40_000];
 /// How many yards there are at once.
 const YARDS_AT_ONCE: usize = 4;
-/// How many kills a flaw gets to be noticed in. Some dozens are enough, but on a machine that is busy with other things most of
-/// them come before the first acknowledgement.
+/// How many kills a flaw gets to be noticed in; some dozens are enough.
 const KILLS_OF_A_FLAW: u64 = 600;
 /// How long to wait for a writer that should need milliseconds, before it is killed as it is.
 const PATIENCE: Duration = Duration::from_mins(1);
 
-/// When to kill: so long after it began to open the store, or after so many acknowledgements if that is earlier.
+/// When to kill.
 #[derive(Clone, Copy, Debug)]
-struct Moment {
-    wait: Duration,
-    acks: usize,
+enum Moment {
+    /// So long after it began to open the store.
+    Opening(Duration),
+    /// After so many acknowledgements, and so long behind that.
+    Working { acks: usize, wait: Duration },
 }
 
 impl Moment {
     fn draw(draw: &mut Draw) -> Self {
-        let micros = |micros| Duration::from_micros(micros);
+        let mut micros = |below| Duration::from_micros(draw.below(below));
+        // Opening takes some milliseconds, more where there is much to recover or other processes are busy.
+        let (soon, late, working) = (micros(8_000), micros(60_000), micros(40_000));
         match draw.below(4) {
-            // Opening takes some milliseconds, more where there is much to recover.
-            0 => Self { wait: micros(draw.below(8_000)), acks: usize::MAX },
-            1 => Self { wait: micros(60_000), acks: usize::try_from(1 + draw.below(200)).unwrap() },
-            _ => Self { wait: micros(draw.below(60_000)), acks: usize::MAX },
+            0 => Self::Opening(soon),
+            1 => Self::Opening(late),
+            2 => Self::Working { acks: usize::try_from(1 + draw.below(200)).unwrap(), wait: Duration::ZERO },
+            _ => Self::Working { acks: 1, wait: working },
         }
     }
 }
@@ -89,10 +92,18 @@ fn run_and_kill(task: &Task, moment: Moment) -> Vec<Ack> {
         .unwrap();
     let stdout = child.stdout.take().unwrap();
     let (tell, told) = channel();
-    let reader = std::thread::spawn(move || read_acks(stdout, moment.acks, &tell));
+    let enough = if let Moment::Working { acks, .. } = moment { acks } else { usize::MAX };
+    let reader = std::thread::spawn(move || read_acks(stdout, enough, &tell));
     // An end of the channel is a writer that has ended by itself.
     let _ = told.recv_timeout(PATIENCE);
-    let _ = told.recv_timeout(moment.wait);
+    let wait = match moment {
+        Moment::Opening(wait) => wait,
+        Moment::Working { wait, .. } => {
+            let _ = told.recv_timeout(PATIENCE);
+            wait
+        }
+    };
+    let _ = told.recv_timeout(wait);
     // It may have failed, and be gone.
     let _ = child.kill();
     let acks = reader.join().unwrap();
