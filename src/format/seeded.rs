@@ -17,6 +17,8 @@ pub(crate) enum Bug {
     EpochKept,
     /// What survived in the cache serves without being copied and synced.
     CacheTrusted,
+    /// A store is made where it was vacant before the lock was waited for.
+    VacantWithoutLock,
     /// A failed sync is forgotten.
     SyncErrorForgotten,
     /// What lies below the durable floor may be cut off.

@@ -30,8 +30,10 @@ pub(crate) struct RealDisk {
     kept: Mutex<BTreeMap<PathBuf, Arc<File>>>,
 }
 
-/// How long an opener waits for the lock: a reader that is opening may hold it.
-const LOCK_PATIENCE: Duration = Duration::from_millis(500);
+/// How long an opener waits for the lock while another writer holds it, who may be closing.
+const WRITER_PATIENCE: Duration = Duration::from_millis(500);
+/// And while readers do: each for as long as it opens the store, but there may be many.
+const READERS_PATIENCE: Duration = Duration::from_secs(30);
 
 impl Disk for RealDisk {
     fn create_dir(&self, path: &Path) -> Result<()> {
@@ -168,26 +170,7 @@ impl Disk for RealDisk {
                     _ => Error::io("open the lock file", path, source),
                 },
             )?;
-        let deadline = Instant::now() + LOCK_PATIENCE;
-        loop {
-            match file.try_lock() {
-                Ok(()) => break,
-                Err(TryLockError::WouldBlock) if Instant::now() < deadline => {
-                    std::thread::sleep(Duration::from_millis(5));
-                }
-                Err(TryLockError::WouldBlock) => {
-                    let mut holder = String::new();
-                    let _ = (&mut file).take(200).read_to_string(&mut holder);
-                    let holder = if holder.is_empty() { "an unknown process" } else { holder.trim() };
-                    return Err(Error::at(
-                        ErrorKind::Locked,
-                        path,
-                        format!("the store is open for writing by {holder}"),
-                    ));
-                }
-                Err(TryLockError::Error(source)) => return Err(Error::io("lock", path, source)),
-            }
-        }
+        lock_patiently(&mut file, path, WRITER_PATIENCE, READERS_PATIENCE)?;
         // The holder's name helps people; the lock itself is the kernel's and ends with the process.
         let name = format!("process {}", std::process::id());
         let _ = within_size_limit(name.len() as u64 + 1)
@@ -255,6 +238,39 @@ impl Disk for RealDisk {
             }
         }
         Ok(sum)
+    }
+}
+
+/// Locks a writer's lock file, or says who has it.
+fn lock_patiently(file: &mut File, path: &Path, of_writer: Duration, of_readers: Duration) -> Result<()> {
+    let began = Instant::now();
+    let failed = |error| match error {
+        TryLockError::WouldBlock => None,
+        TryLockError::Error(source) => Some(Error::io("lock", path, source)),
+    };
+    loop {
+        let Err(error) = file.try_lock() else { return Ok(()) };
+        if let Some(error) = failed(error) {
+            return Err(error);
+        }
+        // What can be shared is not a writer's.
+        let readers = match file.try_lock_shared() {
+            Ok(()) => file.unlock().map(|()| true).map_err(|source| Error::io("unlock", path, source))?,
+            Err(error) => failed(error).map_or(Ok(false), Err)?,
+        };
+        if began.elapsed() < if readers { of_readers } else { of_writer } {
+            std::thread::sleep(Duration::from_millis(if readers { 1 } else { 5 }));
+            continue;
+        }
+        let message = if readers {
+            "readers are opening the store, one after the other".to_owned()
+        } else {
+            let mut holder = String::new();
+            let _ = file.take(200).read_to_string(&mut holder);
+            let holder = if holder.is_empty() { "an unknown process" } else { holder.trim() };
+            format!("the store is open for writing by {holder}")
+        };
+        return Err(Error::at(ErrorKind::Locked, path, message));
     }
 }
 
@@ -399,5 +415,37 @@ impl DiskFile for RealFile {
             self.file.set_permissions(permissions)
         };
         change().map_err(|source| Error::io("make read-only", &self.path, source))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_that_is_not_to_be_had_says_whose_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("LOCK");
+        let disk = RealDisk::default();
+        let message = |of_writer, of_readers| {
+            let mut file = OpenOptions::new().read(true).write(true).open(&path).unwrap();
+            let error = lock_patiently(&mut file, &path, of_writer, of_readers).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Locked);
+            error.to_string()
+        };
+        let (none, long) = (Duration::ZERO, Duration::from_mins(1));
+        // Its name stays in the file when it has gone.
+        drop(disk.lock(&path).unwrap());
+        let reader = disk.keep_writers_away(&path).unwrap().unwrap();
+        assert!(message(long, none).contains("readers are opening the store"));
+        // A reader that has opened the store is out of a writer's way.
+        std::thread::scope(|scope| {
+            let writer = scope.spawn(|| disk.lock(&path));
+            drop(reader);
+            writer.join().unwrap().unwrap();
+        });
+        let _writer = disk.lock(&path).unwrap();
+        assert!(message(none, long).contains(&format!("for writing by process {}", std::process::id())));
+        assert!(disk.keep_writers_away(&path).unwrap().is_none());
     }
 }

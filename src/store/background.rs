@@ -30,6 +30,8 @@ const MERGE_BYTES_PER_SECOND: u64 = 64 << 20;
 const PACK_BYTES_PER_SECOND: u64 = 256 << 20;
 /// How many threads commit for tasks: each waits for one shard's file.
 const COMMIT_THREADS_MAX: usize = 4;
+/// The longest interval: a moment so far ahead can still be told.
+const NEVER: Duration = Duration::from_hours(24 * 365 * 1_000);
 /// How often a store at `Buffered` syncs.
 const BUFFERED_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -163,8 +165,19 @@ impl Workers {
         Arc::clone(&self.queues) as Arc<dyn Background>
     }
 
-    /// Starts the threads, and gives them the first work.
+    /// Starts the threads, and gives them the first work. If one can't be started, those that were have ended.
     pub(super) fn start(
+        &self,
+        core: &Arc<Core>,
+        clock: &Arc<dyn Clock>,
+        clock_jump_max: Duration,
+    ) -> Result<()> {
+        self.start_threads(core, clock, clock_jump_max).inspect_err(|_| self.stop())?;
+        start(core);
+        Ok(())
+    }
+
+    fn start_threads(
         &self,
         core: &Arc<Core>,
         clock: &Arc<dyn Clock>,
@@ -202,7 +215,6 @@ impl Workers {
         };
         let ticks = self.ticks.clone();
         threads.push(spawn("usertrail-tick", move || ticker.run(&ticks))?);
-        start(core);
         Ok(())
     }
 
@@ -293,7 +305,7 @@ struct Ticker {
 impl Ticker {
     fn run(mut self, ticks: &Receiver<()>) {
         let interval = match self.core.durability {
-            Durability::Interval(interval) => interval,
+            Durability::Interval(interval) => interval.min(NEVER),
             Durability::Buffered => BUFFERED_INTERVAL,
             Durability::Durable => TICK,
         };
@@ -381,10 +393,17 @@ pub(super) mod tests {
 
     #[test]
     fn a_jump_of_the_clock_is_recorded() {
+        // An interval that never ends is none of the clock's business.
+        for durability in [Durability::default(), Durability::Interval(Duration::MAX)] {
+            is_recorded(&Options::new().shards(1).durability(durability));
+        }
+    }
+
+    fn is_recorded(options: &Options) {
         let clock = Arc::new(ManualClock::default());
         let disk = Arc::new(MemoryDisk::default());
         let host = Host { disk, clock: Arc::clone(&clock) as Arc<dyn Clock>, workers: WorkersKind::Threads };
-        let store = create_new(&Options::new().shards(1), &host, "memory".into()).unwrap();
+        let store = create_new(options, &host, "memory".into()).unwrap();
         clock.wall_micros.store(3_600_000_000, Ordering::Relaxed);
         let patience = Instant::now() + Duration::from_mins(1);
         while store.stats().unwrap().events == 0 && Instant::now() < patience {

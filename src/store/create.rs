@@ -29,7 +29,8 @@ pub(super) fn shard_dir(dir: &Path, shard: u16) -> PathBuf {
     dir.join(format!("shard-{shard:02}"))
 }
 
-/// Whether a store can be made here: nothing is there, or only what a creation that was cut short left behind.
+/// Whether a store can be made here: nothing is there, or only what a creation that was cut short left behind. Without the lock
+/// it is a guess: another creation may be about to end.
 pub(super) fn is_vacant(disk: &dyn Disk, dir: &Path) -> Result<bool> {
     let names = match disk.list(dir) {
         Ok(names) => names,
@@ -45,7 +46,10 @@ pub(super) fn is_vacant(disk: &dyn Disk, dir: &Path) -> Result<bool> {
         return Ok(false);
     }
     for name in names.iter().filter(|name| name.starts_with("shard-")) {
-        refuse_records(disk, &dir.join(name))?;
+        if let Err(error) = refuse_records(disk, &dir.join(name)) {
+            // Somebody may have made the store since its directory was listed.
+            return if disk.exists(&dir.join(STORE_NAME))? { Ok(false) } else { Err(error) };
+        }
     }
     Ok(true)
 }
@@ -87,12 +91,26 @@ pub(super) fn random<const N: usize>() -> Result<[u8; N]> {
     Ok(bytes)
 }
 
-/// Makes the files of a new store; `STORE` comes last and makes it one. The lock is the caller's from the first file on.
-pub(super) fn create_files(options: &Options, host: &Host, dir: &Path) -> Result<Box<dyn LockGuard>> {
+/// Who made the files of a store, of which the lock is the caller's.
+pub(super) enum Created {
+    Here(Box<dyn LockGuard>),
+    /// Somebody who had the lock before: nothing was changed.
+    ByAnother(Box<dyn LockGuard>),
+}
+
+/// Makes the files of a new store where it was vacant; `STORE` comes last and makes it one. The lock is the caller's from the
+/// first file on.
+pub(super) fn create_files(options: &Options, host: &Host, dir: &Path) -> Result<Created> {
     let disk = &host.disk;
     let named_in = directories_to_sync(&**disk, dir)?;
     disk.create_dir(dir)?;
     let lock = disk.lock(&dir.join(LOCK_NAME))?;
+    let vacant = is_vacant(&**disk, dir)?;
+    #[cfg(test)]
+    let vacant = vacant || has(Bug::VacantWithoutLock);
+    if !vacant {
+        return Ok(Created::ByAnother(lock));
+    }
     let store_id: [u8; 16] = random()?;
     let name = options.name.clone().unwrap_or_else(|| {
         let [a, b, c, d, ..] = store_id;
@@ -130,7 +148,7 @@ pub(super) fn create_files(options: &Options, host: &Host, dir: &Path) -> Result
     let path = dir.join(STORE_NAME);
     let bytes = manifest.encode().map_err(located(&path, 0))?;
     replace_file(&**disk, &path, &bytes, Mode::Shared)?;
-    Ok(lock)
+    Ok(Created::Here(lock))
 }
 
 /// A directory on the way to the store.
@@ -194,4 +212,43 @@ fn create_shard(disk: &dyn Disk, dir: &Path, store: &StoreManifest, shard: u16) 
     let path = dir.join(MANIFEST_NAME);
     let bytes = manifest.encode().map_err(located(&path, 0))?;
     replace_file(disk, &path, &bytes, Mode::Shared)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{Action, NewEvent};
+    use crate::format::seeded::seed;
+    use crate::io::memory::MemoryDisk;
+    use crate::store::open::{WorkersKind, create, create_new, open};
+
+    /// How many events a store has after somebody else, to whom its place had looked vacant before, got the lock.
+    fn events_after_a_second_creation() -> Result<u64> {
+        let host = Host { workers: WorkersKind::Caller, ..Host::machine(MemoryDisk::default()) };
+        let (options, dir) = (Options::new().shards(1), PathBuf::from("memory"));
+        let store = create_new(&options, &host, dir.clone())?;
+        store.append(&NewEvent::builder(Action::AUTH_LOGIN).build().unwrap())?;
+        store.close()?;
+        drop(create(&options, &host, &dir)?);
+        Ok(open(&options, &host, dir)?.stats()?.events)
+    }
+
+    #[test]
+    fn a_store_that_another_made_meanwhile_is_not_made_again() {
+        assert_eq!(events_after_a_second_creation().unwrap(), 1);
+        seed(Some(Bug::VacantWithoutLock));
+        let events = events_after_a_second_creation();
+        seed(None);
+        assert!(!matches!(events, Ok(1)), "the seeded bug went unnoticed");
+    }
+
+    #[test]
+    fn a_new_store_is_refused_where_one_was_made_meanwhile() {
+        let host = Host { workers: WorkersKind::Caller, ..Host::machine(MemoryDisk::default()) };
+        let options = Options::new().shards(1);
+        create_new(&options, &host, "memory".into()).unwrap().close().unwrap();
+        let error = create_new(&options, &host, "memory".into()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::AlreadyExists);
+        assert!(matches!(create(&options, &host, Path::new("memory")), Ok(Created::ByAnother(_))));
+    }
 }

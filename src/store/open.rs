@@ -9,7 +9,9 @@ use crossbeam_utils::CachePadded;
 use parking_lot::Mutex;
 
 use super::background::{Inline, Workers, start};
-use super::create::{KEY_NAME, LIVE_NAME, LOCK_NAME, STORE_NAME, create_files, is_vacant, random, shard_dir};
+use super::create::{
+    Created, KEY_NAME, LIVE_NAME, LOCK_NAME, STORE_NAME, create_files, is_vacant, random, shard_dir,
+};
 use super::options::{Durability, Options};
 use super::{Core, Inner, Store};
 use crate::error::{Error, ErrorKind, Result};
@@ -87,32 +89,31 @@ pub(super) fn open(options: &Options, host: &Host, dir: PathBuf) -> Result<Store
         return open_reader(options, host, dir);
     }
     if options.create_if_missing && is_vacant(&*host.disk, &dir)? {
-        return create(options, host, dir);
+        let (Created::Here(lock) | Created::ByAnother(lock)) = create(options, host, &dir)?;
+        return open_locked(options, host, dir, lock);
     }
     open_writer(options, host, dir)
 }
 
 pub(super) fn create_new(options: &Options, host: &Host, dir: PathBuf) -> Result<Store> {
-    if !is_vacant(&*host.disk, &dir)? {
-        let what = if host.disk.exists(&dir.join(STORE_NAME))? { "a store" } else { "something else" };
-        return Err(Error::at(
-            ErrorKind::AlreadyExists,
-            &dir,
-            format!("there is {what} in the directory already"),
-        ));
+    if is_vacant(&*host.disk, &dir)?
+        && let Created::Here(lock) = create(options, host, &dir)?
+    {
+        return open_locked(options, host, dir, lock);
     }
-    create(options, host, dir)
+    let what = if host.disk.exists(&dir.join(STORE_NAME))? { "a store" } else { "something else" };
+    Err(Error::at(ErrorKind::AlreadyExists, &dir, format!("there is {what} in the directory already")))
 }
 
-fn create(options: &Options, host: &Host, dir: PathBuf) -> Result<Store> {
+/// Makes the store's files, where it was vacant a moment ago.
+pub(super) fn create(options: &Options, host: &Host, dir: &Path) -> Result<Created> {
     // Before anything is made: what can't be opened afterwards.
     options.memory_budget_or_default(options.shards_or_default())?;
-    let lock = create_files(options, host, &dir)?;
-    open_locked(options, host, dir, lock)
+    create_files(options, host, dir)
 }
 
 pub(super) fn in_memory(options: &Options) -> Result<Store> {
-    create(options, &Host::machine(MemoryDisk::default()), PathBuf::from("memory"))
+    create_new(options, &Host::machine(MemoryDisk::default()), PathBuf::from("memory"))
 }
 
 /// Reads the store's manifest and key.
@@ -271,22 +272,28 @@ fn open_shards(
         Ok::<_, Error>((Arc::new(shard), report))
     };
     let numbers: Vec<u16> = (0..manifest.shards).collect();
+    let open_some = |numbers: &[u16]| numbers.iter().map(|number| open_one(*number)).collect::<Vec<_>>();
     let together = || {
         std::thread::scope(|scope| {
             let threads: Vec<_> = numbers
                 .chunks(numbers.len().div_ceil(8))
                 .map(|chunk| {
-                    scope.spawn(move || chunk.iter().map(|number| open_one(*number)).collect::<Vec<_>>())
+                    // Where there can be no more threads, this one does it.
+                    let thread = std::thread::Builder::new().spawn_scoped(scope, || open_some(chunk));
+                    thread.map_err(|_| chunk)
                 })
                 .collect();
             threads
                 .into_iter()
-                .flat_map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+                .flat_map(|thread| match thread {
+                    Ok(thread) => thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+                    Err(chunk) => open_some(chunk),
+                })
                 .collect()
         })
     };
     let opened: Vec<Result<(Arc<Shard>, ShardRecovery)>> =
-        if threads { together() } else { numbers.iter().map(|number| open_one(*number)).collect() };
+        if threads { together() } else { open_some(&numbers) };
     let mut shards = Vec::with_capacity(opened.len());
     let mut reports = Vec::with_capacity(opened.len());
     for shard in opened {
@@ -315,23 +322,16 @@ fn open_reader(options: &Options, host: &Host, dir: PathBuf) -> Result<Store> {
             (none, Some(OnceLock::new()))
         }
     };
-    let session = live.load(LIVE_SESSION);
-    let extent = |id| {
-        if running && session != 0 { Extent::Published(tail_word(&live, id)) } else { Extent::Durable }
-    };
     let context = context(options, host, &manifest, &key, live.clone(), Access::Read)?;
-    let mut shards = Vec::new();
-    let mut needs_recovery = false;
-    for number in 0..manifest.shards {
-        let (id, dir) = (ShardId::new(number), shard_dir(&dir, number));
-        let (opened, left_out) = open_follower(&context, &dir, id, &extent)?;
-        needs_recovery |= left_out;
-        let shard = Shard::new(id, context.clone(), dir, opened);
-        shard.begin_following(session, running && session != 0);
-        shards.push(Arc::new(shard));
-    }
+    let (shards, needs_recovery) = loop {
+        let session = live.load(LIVE_SESSION);
+        let opened = open_followers(&context, &dir, manifest.shards, session, running && session != 0);
+        // Whoever began or ended a session meanwhile may have made a shard another one than this reader took it for.
+        if !running || live.load(LIVE_SESSION) == session {
+            break opened?;
+        }
+    };
     check_key(&key, &shards, &dir)?;
-    let shards: Arc<[Arc<Shard>]> = shards.into();
     let background: Arc<dyn Background> = Arc::new(Inline { runs: false });
     let core = Arc::new(Core {
         committer: Committer::new(&shards),
@@ -377,6 +377,30 @@ fn check_key(key: &IndexKey, shards: &[Arc<Shard>], dir: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Opens all shards for reading; beside a writer that has published something in its session, up to that. Says also whether
+/// something was left out that only a writer can recover.
+fn open_followers(
+    context: &Context,
+    dir: &Path,
+    shards: u16,
+    session: u64,
+    published: bool,
+) -> Result<(Shards, bool)> {
+    let extent =
+        |id| if published { Extent::Published(tail_word(&context.live, id)) } else { Extent::Durable };
+    let mut opened_shards = Vec::new();
+    let mut needs_recovery = false;
+    for number in 0..shards {
+        let (id, dir) = (ShardId::new(number), shard_dir(dir, number));
+        let (opened, left_out) = open_follower(context, &dir, id, &extent)?;
+        needs_recovery |= left_out;
+        let shard = Shard::new(id, context.clone(), dir, opened);
+        shard.begin_following(session, published);
+        opened_shards.push(Arc::new(shard));
+    }
+    Ok((opened_shards.into(), needs_recovery))
+}
+
 /// Opens a shard beside the writer; the writer may replace the manifest meanwhile, so a failure is looked at again.
 fn open_follower(
     context: &Context,
@@ -406,7 +430,14 @@ impl Core {
             return Ok(());
         }
         let live = self.live();
-        shard.follow(live.load(LIVE_SESSION), tail_word(live, shard.id))
+        loop {
+            let session = live.load(LIVE_SESSION);
+            let tail = tail_word(live, shard.id);
+            // A tail of another writer's is no bound for this one's.
+            if live.load(LIVE_SESSION) == session {
+                return shard.follow(session, tail);
+            }
+        }
     }
 
     /// What a writer tells readers in other processes.

@@ -75,7 +75,10 @@ impl Core {
         // Somebody waits for it: each processor takes a shard at a time.
         let threads = if self.background.has_threads() { cores().min(self.shards.len()) } else { 1 };
         let events = std::thread::scope(|scope| {
-            let others: Vec<_> = (1..threads).map(|_| scope.spawn(some)).collect();
+            // Where there can be no more threads, those that there are do it.
+            let others: Vec<_> = (1..threads)
+                .map_while(|_| std::thread::Builder::new().spawn_scoped(scope, some).ok())
+                .collect();
             let own = some();
             let done = others
                 .into_iter()

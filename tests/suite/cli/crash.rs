@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::io::Write;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
-use super::support::{Ack, Ingest, Place, command, content, feed, finish, list_all, login, run};
+use super::support::{Ack, BINARY, Ingest, Place, command, content, feed, finish, list_all, login, run};
 
 const USERS: u64 = 5;
 
@@ -124,36 +124,79 @@ fn the_first_reader_after_a_kill_recovers_and_says_so() {
     assert_eq!(second.stderr, "");
 }
 
-/// Gives a directory and all in it to somebody who is not the superuser, without the right to write.
-fn read_only_for(path: &std::path::Path, user: u32) {
+/// Gives a directory and all in it to somebody who is not the superuser, with these rights.
+fn give(path: &std::path::Path, user: u32, of_directory: u32, of_file: u32) {
     use std::os::unix::fs::{PermissionsExt, chown};
     chown(path, Some(user), Some(user)).unwrap();
+    let mut rights = of_file;
     if path.is_dir() {
         for entry in std::fs::read_dir(path).unwrap() {
-            read_only_for(&entry.unwrap().path(), user);
+            give(&entry.unwrap().path(), user, of_directory, of_file);
         }
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o555)).unwrap();
-    } else {
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o444)).unwrap();
+        rights = of_directory;
     }
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(rights)).unwrap();
+}
+
+#[test]
+fn where_there_can_be_no_more_threads_it_is_said() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let test = "where_there_can_be_no_more_threads_it_is_said";
+    if !nobody_is_allowed(test) {
+        return;
+    }
+    if alone_as_nobody(&["--version"]).stdout(Stdio::null()).status().is_err() {
+        crate::figures::skipped(format!("{test}: there is no prlimit"));
+        return;
+    }
+    let place = Place::new();
+    let store = place.store();
+    std::fs::set_permissions(place.temporary.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let input = format!("{}\n", login("alice"));
+    feed(["ingest", "--data", &store, "--format", "jsonl", "--shards", "2"], input.as_bytes()).ends_with(0);
+    give(&place.file("store"), NOBODY, 0o755, 0o644);
+    let ingest = ["ingest", "--data", &store, "--format", "jsonl"];
+    let refused = finish(alone_as_nobody(&ingest)).ends_with(1);
+    assert!(refused.complaint().contains("start a thread"), "{refused:?}");
+    // Nothing is in the way when there are some again.
+    finish(as_nobody(&ingest)).ends_with(0);
+    assert_eq!(list_all(&store, "alice").len(), 1);
+}
+
+const NOBODY: u32 = 65_534;
+
+/// A command of somebody who is not the superuser.
+fn as_nobody(args: &[&str]) -> Command {
+    use std::os::unix::process::CommandExt;
+    let mut command = command(args);
+    command.uid(NOBODY).gid(NOBODY);
+    command
+}
+
+/// The same where there can be no more threads: the process itself is all that the user may have.
+fn alone_as_nobody(args: &[&str]) -> Command {
+    use std::os::unix::process::CommandExt;
+    let mut command = Command::new("prlimit");
+    command.args(["--nproc=1", BINARY]).args(args).stdin(Stdio::null()).uid(NOBODY).gid(NOBODY);
+    command
+}
+
+/// Whether there can be such commands; says so if not.
+fn nobody_is_allowed(test: &str) -> bool {
+    let allowed = as_nobody(&["--version"]).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    let allowed = allowed.is_ok_and(|status| status.success());
+    if !allowed {
+        crate::figures::skipped(format!("{test}: can't run as another user"));
+    }
+    allowed
 }
 
 #[test]
 fn a_directory_that_is_read_only_is_read_and_not_written() {
     use std::os::unix::fs::PermissionsExt;
-    use std::os::unix::process::CommandExt;
 
-    const NOBODY: u32 = 65_534;
-    let as_nobody = |args: &[&str]| {
-        let mut command = command(args);
-        command.uid(NOBODY).gid(NOBODY);
-        command
-    };
-    let allowed = as_nobody(&["--version"]).stdout(Stdio::null()).stderr(Stdio::null()).status();
-    if !allowed.is_ok_and(|status| status.success()) {
-        crate::figures::skipped(
-            "a_directory_that_is_read_only_is_read_and_not_written: can't run as another user",
-        );
+    if !nobody_is_allowed("a_directory_that_is_read_only_is_read_and_not_written") {
         return;
     }
     let place = Place::new();
@@ -161,7 +204,7 @@ fn a_directory_that_is_read_only_is_read_and_not_written() {
     std::fs::set_permissions(place.temporary.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
     let input = format!("{}\n", login("alice")).repeat(3);
     feed(["ingest", "--data", &store, "--format", "jsonl", "--shards", "1"], input.as_bytes()).ends_with(0);
-    read_only_for(&place.file("store"), NOBODY);
+    give(&place.file("store"), NOBODY, 0o555, 0o444);
     let before = content(&place.file("store"));
     let list = ["list", "--data", &store, "--user", "alice", "--json"];
     let listed = finish(as_nobody(&list)).ends_with(0);
@@ -183,7 +226,7 @@ fn a_directory_that_is_read_only_is_read_and_not_written() {
     ingest.ack().unwrap();
     ingest.child.kill().unwrap();
     ingest.child.wait().unwrap();
-    read_only_for(&place.file("killed"), NOBODY);
+    give(&place.file("killed"), NOBODY, 0o555, 0o444);
     let before = content(&place.file("killed"));
     let listed = finish(as_nobody(&["list", "--data", killed, "--user", "alice", "--json"])).ends_with(0);
     let shown = listed.json()["data"].as_array().unwrap().len();

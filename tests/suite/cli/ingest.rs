@@ -344,3 +344,28 @@ fn a_real_log_is_counted_as_substrings_count_it() {
     let first = &list_all(&store, "root")[0];
     assert!(first["occurredAt"].as_str().unwrap().starts_with("2024-"), "{first}");
 }
+
+/// Each finds no store when it begins; one of them makes it.
+#[test]
+fn several_that_make_the_same_store_keep_what_all_of_them_store() {
+    for _ in 0..10 {
+        let place = Place::new();
+        let store = place.store();
+        std::fs::write(place.file("input"), format!("{}\n", login("alice"))).unwrap();
+        let ingest = || {
+            let mut ingest = command(["ingest", "--data", &store, "--format", "jsonl", "--shards", "1"]);
+            ingest.arg(place.file("input")).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+        };
+        let all: Vec<_> = (0..3).map(|_| ingest()).collect();
+        let mut stored = 0;
+        for ingest in all {
+            let output = ingest.wait_with_output().unwrap();
+            stored += usize::from(output.status.success());
+            // On a busy machine one may wait too long for another's lock: it says so, and has stored nothing.
+            let stderr = String::from_utf8(output.stderr).unwrap();
+            assert!(output.status.success() || stderr.contains("open for writing by"), "{stderr}");
+        }
+        assert!(stored > 0);
+        assert_eq!(list_all(&store, "alice").len(), stored);
+    }
+}
