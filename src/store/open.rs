@@ -326,6 +326,8 @@ fn open_reader(options: &Options, host: &Host, dir: PathBuf) -> Result<Store> {
     let (shards, needs_recovery) = loop {
         let session = live.load(LIVE_SESSION);
         let opened = open_followers(&context, &dir, manifest.shards, session, running && session != 0);
+        #[cfg(test)]
+        tests::MEANWHILE.take().into_iter().for_each(|happens| happens());
         // Whoever began or ended a session meanwhile may have made a shard another one than this reader took it for.
         if !running || live.load(LIVE_SESSION) == session {
             break opened?;
@@ -460,5 +462,44 @@ impl Core {
             _ => 0,
         };
         shard.durable().max(told)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+    use crate::event::{Action, NewEvent};
+    use crate::io::real::RealDisk;
+
+    thread_local! {
+        /// What happens while this thread opens a store for reading.
+        pub(super) static MEANWHILE: Cell<Option<Box<dyn FnOnce()>>> = const { Cell::new(None) };
+    }
+
+    #[test]
+    fn a_reader_looks_again_when_a_writer_has_begun_meanwhile() {
+        let host = Host { workers: WorkersKind::Nobody, ..Host::machine(RealDisk::default()) };
+        let dir = tempfile::tempdir().unwrap();
+        let dir = dir.path().join("store");
+        let options = Options::new().shards(2).durability(Durability::Buffered);
+        let writer = create_new(&options, &host, dir.clone()).unwrap();
+        for _ in 0..10 {
+            writer.append(&NewEvent::builder(Action::AUTH_LOGIN).build().unwrap()).unwrap();
+        }
+        // As a writer that hasn't opened all shards yet.
+        let live = writer.0.core.live.clone();
+        let session = live.load(LIVE_SESSION);
+        live.store(LIVE_SESSION, 0);
+        for begins in [false, true] {
+            let live = live.clone();
+            let begin = move || live.store(LIVE_SESSION, session);
+            MEANWHILE.set(begins.then(|| Box::new(begin) as Box<dyn FnOnce()>));
+            let reader = open(&Options::new().read_only(true), &host, dir.clone()).unwrap();
+            // Nothing is durable yet: without a session that is all that may be shown.
+            assert_eq!(reader.recovery().needs_recovery, !begins);
+            assert_eq!(reader.stats().unwrap().events, if begins { 10 } else { 0 });
+        }
     }
 }
