@@ -257,7 +257,7 @@ impl Pack {
     }
 
     /// The pages of the directory for a key's newest blocks, so many that [`BLOCKS_AT_ONCE`] of them are there.
-    fn newest_pages(&self, key: u64) -> (usize, usize) {
+    pub(super) fn newest_pages(&self, key: u64) -> (usize, usize) {
         const { assert!(BLOCKS_AT_ONCE <= PAGE_ENTRIES as u64) };
         let last = self.page_of((key, u32::MAX));
         let oldest = self.summary.pages.partition_point(|page| page.key < key).saturating_sub(1);

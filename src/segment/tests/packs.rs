@@ -211,6 +211,25 @@ fn every_record_is_where_the_pack_says() {
 }
 
 #[test]
+fn a_cold_look_up_asks_for_the_pages_of_the_directory_that_it_looks_at() {
+    let pack = Packing::new().pack();
+    let blocks = u32::try_from(pack.header().blocks).unwrap();
+    let keys: Vec<_> =
+        (0..blocks).map(|number| key(pack.block(number).unwrap().sequence(0).unwrap())).collect();
+    let (mut in_one, mut in_two) = (0, 0);
+    for key in keys.iter().flat_map(|key| [key.saturating_sub(1), *key, *key + 1]).chain([0, u64::MAX]) {
+        let newest = keys.partition_point(|first| *first <= key).saturating_sub(1);
+        // The walk back ends at a block that begins with another key: the key's oldest records may lie there.
+        let oldest = (0..=newest).rev().find(|number| keys[*number] < key).unwrap_or(0);
+        let pages = (oldest / PAGE_ENTRIES, newest / PAGE_ENTRIES);
+        assert_eq!(pack.newest_pages(key), pages, "{key:x}");
+        assert_eq!(pack.is_over_two_pages(key), pages.0 < pages.1);
+        *(if pages.0 < pages.1 { &mut in_two } else { &mut in_one }) += 1;
+    }
+    assert!(in_one > 0 && in_two > 0, "{in_one} in one page, {in_two} in two");
+}
+
+#[test]
 fn a_damaged_page_of_the_index_is_told_and_hides_no_other() {
     let packing = Packing::new();
     let header = *packing.pack().header();
