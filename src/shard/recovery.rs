@@ -413,8 +413,13 @@ impl Opening<'_> {
             remove_orphans(self.context, self.dir, manifest)?;
         }
         let mut kept = manifest.clone();
-        // All of these is rolled back, or was dropped already.
-        for segment in found.drain(found.len().min(last_used + 1)..) {
+        // All of these is rolled back, or was dropped already. What lies in them is above the floor, but in a repair.
+        let dropped = found.len().min(last_used + 1)..;
+        if self.repair == Repair::RollBack {
+            let used = |found: &&Found| !unused(found);
+            self.keep_damaged(found.get(dropped.clone()).unwrap_or_default().iter().filter(used))?;
+        }
+        for segment in found.drain(dropped) {
             kept.segments.retain(|entry| entry.id != segment.entry.id);
         }
         self.make_durable(&mut kept, found, decision)?;
@@ -462,8 +467,8 @@ impl Opening<'_> {
             } else if !damaged && self.is_worth_closing(segment, decision) {
                 return self.close_and_move(manifest, found, place, decision);
             } else {
-                if self.repair == Repair::RollBack && rolled_back {
-                    self.keep_damaged(segment)?;
+                if self.repair == Repair::RollBack && (rolled_back || segment.scan.dirty) {
+                    self.keep_damaged(std::iter::once(segment))?;
                 }
                 manifest.closed.retain(|closed| closed.segment != id);
                 self.rewrite(segment, end)?
@@ -487,12 +492,19 @@ impl Opening<'_> {
         manifest.rollbacks.push(rollback);
     }
 
-    /// A person asked for the repair: the damaged file stays, under a name that no store opens.
-    fn keep_damaged(&self, segment: &Found) -> Result<()> {
-        let mut bytes = vec![0; usize::try_from(segment.file.len()).unwrap_or_default()];
-        segment.file.read_exact_at(0, &mut bytes)?;
-        let name = damaged_name(segment.file.path(), segment.header.generation);
-        self.context.disk.write_synced(&name, &bytes, Mode::Shared)
+    /// A person asked for the repair: the files of what is given up stay, under names that no store opens.
+    ///
+    /// These are copies, durable with their names before anything takes the place of the files, or the manifest leaves them
+    /// out. A file that was renamed while it is listed would be missing if the repair is cut off; one that is not listed any
+    /// more would be removed by the next opening.
+    fn keep_damaged<'f>(&self, given_up: impl Iterator<Item = &'f Found>) -> Result<()> {
+        for segment in given_up {
+            let mut bytes = vec![0; usize::try_from(segment.file.len()).unwrap_or_default()];
+            segment.file.read_exact_at(0, &mut bytes)?;
+            let name = damaged_name(segment.file.path(), segment.header.generation);
+            self.context.disk.write_synced(&name, &bytes, Mode::Shared)?;
+        }
+        Ok(())
     }
 
     fn write_manifest(&self, manifest: &ShardManifest) -> Result<()> {
