@@ -498,13 +498,17 @@ impl Opening<'_> {
     /// out. A file that was renamed while it is listed would be missing if the repair is cut off; one that is not listed any
     /// more would be removed by the next opening.
     fn keep_damaged<'f>(&self, given_up: impl Iterator<Item = &'f Found>) -> Result<()> {
+        let mut any = false;
         for segment in given_up {
             let mut bytes = vec![0; usize::try_from(segment.file.len()).unwrap_or_default()];
             segment.file.read_exact_at(0, &mut bytes)?;
             let name = damaged_name(segment.file.path(), segment.header.generation);
             self.context.disk.write_synced(&name, &bytes, Mode::Shared)?;
+            any = true;
         }
-        Ok(())
+        #[cfg(test)]
+        let any = any && !has(Bug::DamagedNameNotSynced);
+        if any { self.context.disk.sync_dir(self.dir) } else { Ok(()) }
     }
 
     fn write_manifest(&self, manifest: &ShardManifest) -> Result<()> {
