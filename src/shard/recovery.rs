@@ -125,10 +125,10 @@ pub(crate) fn open(
     let opening = Opening { context, dir, shard, repair, unlisted };
     let sealed = open_sealed(context, dir, shard, &manifest, repair)?;
     if !sealed.runs.given_up.is_empty() {
-        // The segments' own runs are there again, durable.
+        // The segments' own runs are there again, durable. Nothing is removed yet: a manifest that is older than the store
+        // names runs that were merged since, and what lies beyond it was not looked for.
         manifest.runs.retain(|entry| !sealed.runs.given_up.contains(entry));
         opening.write_manifest(&manifest)?;
-        remove_orphans(context, dir, &manifest)?;
     }
     let mut found = opening.scan_unsealed(&manifest, sealed.end)?;
     let mut decision = opening.decide(&manifest, &found, sealed.end)?;
@@ -283,8 +283,36 @@ pub(crate) fn open_sealed(
     }
     let covered = sealed.packs.iter().flat_map(Covered::by_pack);
     let covered: Vec<Covered> = covered.chain(sealed.segments.iter().map(Covered::by)).collect();
-    sealed.runs = open_runs(context, dir, &covered, &manifest.runs, repair)?;
+    let runs = open_runs(context, dir, &covered, &manifest.runs, repair);
+    if repair == Repair::No && runs.as_ref().is_err_and(|error| error.kind() == ErrorKind::Corruption) {
+        // What an older manifest names may have been merged, and removed, since: then that is what is wrong.
+        let end = unsealed_end(context, dir, shard, manifest, sealed.end);
+        let beyond = end.and_then(|end| Ok((look_beyond(context, dir, shard, manifest)?, end)));
+        if let Ok((beyond, end)) = beyond {
+            refuse_older_manifest(&beyond, dir, shard, end)?;
+        }
+    }
+    sealed.runs = runs?;
     Ok(sealed)
+}
+
+/// The most that the unsealed segments that a manifest lists know of: where their records end, or what was durable.
+fn unsealed_end(
+    context: &Context,
+    dir: &Path,
+    shard: ShardId,
+    manifest: &ShardManifest,
+    sealed_end: u64,
+) -> Result<u64> {
+    let (mut base, mut floor) = (sealed_end, sealed_end);
+    for entry in manifest.segments.iter().filter(|entry| !entry.sealed) {
+        let (file, header) = open_listed(context, dir, shard, entry)?;
+        let end = manifest.closed(entry.id).map(|closed| closed.end);
+        let found = scan(&file, header.salt, Start { end, ..Start::whole(base) })?;
+        base = found.end();
+        floor = floor.max(found.floor);
+    }
+    Ok(base.max(floor))
 }
 
 impl Opening<'_> {
