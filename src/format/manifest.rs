@@ -157,12 +157,22 @@ impl ShardManifest {
 
     pub(crate) fn decode(bytes: &[u8]) -> FormatResult<Self> {
         let damaged = "the shard manifest is damaged";
-        match unframe(SHARD_MAGIC, SHARD_VERSION, bytes)? {
+        let manifest = match unframe(SHARD_MAGIC, SHARD_VERSION, bytes)? {
             (1, archive) => {
                 unarchive::<ShardManifestV1, ArchivedShardManifestV1>(archive, damaged).map(Self::from)
             }
             (_, archive) => unarchive::<Self, ArchivedShardManifest>(archive, damaged),
-        }
+        }?;
+        let beyond = FormatError::Damaged("the shard manifest has numbers that nobody counts to");
+        manifest.leaves_numbers().then_some(manifest).ok_or(beyond)
+    }
+
+    /// Whether numbers are left behind those in use. Each is raised by one at a time, and half of them nobody reaches.
+    fn leaves_numbers(&self) -> bool {
+        self.next_segment <= u64::MAX / 2
+            && self.packs.iter().all(|pack| pack.number <= u64::MAX / 2)
+            && self.segments.iter().all(|segment| segment.generation <= u32::MAX / 2)
+            && self.rollbacks.iter().all(|rollback| rollback.epoch <= u32::MAX / 2)
     }
 
     /// The pack that stands for a segment, if one does.
@@ -294,6 +304,22 @@ mod tests {
         assert!(manifest.pack_of(4).is_none());
         assert_eq!(manifest.closed(1), Some(ClosedEntry { segment: 1, end: 10, used_to: 9000 }));
         assert_eq!(manifest.closed(2), None);
+    }
+
+    /// Numbers that nobody reaches by counting, under a checksum that matches.
+    #[test]
+    fn a_manifest_that_leaves_no_next_number_is_refused() {
+        let sound = shard();
+        let (pack, segment, rollback) = (sound.packs[0], sound.segments[0], sound.rollbacks[0]);
+        let wrong = [
+            ShardManifest { next_segment: u64::MAX, ..shard() },
+            ShardManifest { packs: vec![PackEntry { number: u64::MAX, ..pack }], ..shard() },
+            ShardManifest { segments: vec![SegmentEntry { generation: u32::MAX, ..segment }], ..shard() },
+            ShardManifest { rollbacks: vec![Rollback { epoch: u32::MAX, ..rollback }], ..shard() },
+        ];
+        for manifest in wrong {
+            assert!(ShardManifest::decode(&manifest.encode().unwrap()).is_err(), "{manifest:?}");
+        }
     }
 
     #[test]

@@ -22,7 +22,7 @@ use rkyv::rancor;
 
 use super::bytes::{u16_at, u32_at, u64_at};
 use super::run::Section;
-use super::segment::{check_version, unarchive};
+use super::segment::{RECORD_BYTES_MIN, check_version, unarchive};
 use super::{FORMAT_VERSION, FormatError, FormatResult};
 
 /// The unit of the index's checksums, and where the blocks begin.
@@ -258,6 +258,11 @@ impl Part {
     pub(crate) fn end(&self) -> u64 {
         self.base.saturating_add(self.count)
     }
+
+    /// Whether a segment's file can be so long, and has room for so many records: nothing is allocated for more.
+    fn has_room(&self) -> bool {
+        u32::try_from(self.file_bytes).is_ok() && self.count <= self.file_bytes / RECORD_BYTES_MIN
+    }
 }
 
 /// The first record of a directory page's first block.
@@ -280,6 +285,9 @@ impl Summary {
         for part in &summary.parts {
             if part.base != next || part.count == 0 || part.count > header.records {
                 return Err(FormatError::Damaged("the pack's segments are not contiguous"));
+            }
+            if !part.has_room() {
+                return Err(FormatError::Damaged("a segment of the pack has no room for its records"));
             }
             next = part.end();
         }

@@ -69,6 +69,8 @@ pub(crate) enum Bug {
     RemovedBeforeManifest,
     /// Opening removes segments that the manifest is too old to know of, whatever they hold.
     NewerForgotten,
+    /// The name of a damaged file that a repair keeps is not synced before the original is replaced.
+    DamagedNameNotSynced,
     /// A new epoch is not written down before it serves.
     EpochNotWritten,
     /// Readers in other processes are told that records are durable before they are synced.

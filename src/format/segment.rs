@@ -31,7 +31,7 @@ pub(crate) const TRAILER_BYTES: usize = 64;
 pub(crate) const FOOTER_RESERVE: u64 = 512;
 
 /// The shortest record: an envelope and a leaf of no fields.
-const RECORD_BYTES_MIN: u64 = record_bytes(96) as u64;
+pub(crate) const RECORD_BYTES_MIN: u64 = record_bytes(96) as u64;
 
 const HEADER_MAGIC: [u8; 8] = *b"UTSEG\0\0\0";
 const TRAILER_MAGIC: [u8; 8] = *b"UTSEALED";

@@ -133,7 +133,8 @@ pub(crate) fn scan(file: &Arc<dyn DiskFile>, salt: Salt, start: Start) -> Result
         scan.offsets.push(u32::try_from(offset).unwrap_or(u32::MAX));
         scan.floor = scan.floor.max(envelope.durable_floor);
         let place = u64::from(envelope.group_index) + 1;
-        scan.open_group = if place == u64::from(envelope.group_count) { 0 } else { place };
+        // A record that claims a place behind others that aren't there doesn't reach into the segment before.
+        scan.open_group = if place == u64::from(envelope.group_count) { 0 } else { place.min(scan.count()) };
         #[cfg(test)]
         if crate::format::seeded::has(crate::format::seeded::Bug::GroupIgnored) {
             scan.open_group = 0;

@@ -125,10 +125,10 @@ pub(crate) fn open(
     let opening = Opening { context, dir, shard, repair, unlisted };
     let sealed = open_sealed(context, dir, shard, &manifest, repair)?;
     if !sealed.runs.given_up.is_empty() {
-        // The segments' own runs are there again, durable.
+        // The segments' own runs are there again, durable. Nothing is removed yet: a manifest that is older than the store
+        // names runs that were merged since, and what lies beyond it was not looked for.
         manifest.runs.retain(|entry| !sealed.runs.given_up.contains(entry));
         opening.write_manifest(&manifest)?;
-        remove_orphans(context, dir, &manifest)?;
     }
     let mut found = opening.scan_unsealed(&manifest, sealed.end)?;
     let mut decision = opening.decide(&manifest, &found, sealed.end)?;
@@ -283,8 +283,36 @@ pub(crate) fn open_sealed(
     }
     let covered = sealed.packs.iter().flat_map(Covered::by_pack);
     let covered: Vec<Covered> = covered.chain(sealed.segments.iter().map(Covered::by)).collect();
-    sealed.runs = open_runs(context, dir, &covered, &manifest.runs, repair)?;
+    let runs = open_runs(context, dir, &covered, &manifest.runs, repair);
+    if repair == Repair::No && runs.as_ref().is_err_and(|error| error.kind() == ErrorKind::Corruption) {
+        // What an older manifest names may have been merged, and removed, since: then that is what is wrong.
+        let end = unsealed_end(context, dir, shard, manifest, sealed.end);
+        let beyond = end.and_then(|end| Ok((look_beyond(context, dir, shard, manifest)?, end)));
+        if let Ok((beyond, end)) = beyond {
+            refuse_older_manifest(&beyond, dir, shard, end)?;
+        }
+    }
+    sealed.runs = runs?;
     Ok(sealed)
+}
+
+/// The most that the unsealed segments that a manifest lists know of: where their records end, or what was durable.
+fn unsealed_end(
+    context: &Context,
+    dir: &Path,
+    shard: ShardId,
+    manifest: &ShardManifest,
+    sealed_end: u64,
+) -> Result<u64> {
+    let (mut base, mut floor) = (sealed_end, sealed_end);
+    for entry in manifest.segments.iter().filter(|entry| !entry.sealed) {
+        let (file, header) = open_listed(context, dir, shard, entry)?;
+        let end = manifest.closed(entry.id).map(|closed| closed.end);
+        let found = scan(&file, header.salt, Start { end, ..Start::whole(base) })?;
+        base = found.end();
+        floor = floor.max(found.floor);
+    }
+    Ok(base.max(floor))
 }
 
 impl Opening<'_> {
@@ -413,8 +441,13 @@ impl Opening<'_> {
             remove_orphans(self.context, self.dir, manifest)?;
         }
         let mut kept = manifest.clone();
-        // All of these is rolled back, or was dropped already.
-        for segment in found.drain(found.len().min(last_used + 1)..) {
+        // All of these is rolled back, or was dropped already. What lies in them is above the floor, but in a repair.
+        let dropped = found.len().min(last_used + 1)..;
+        if self.repair == Repair::RollBack {
+            let used = |found: &&Found| !unused(found);
+            self.keep_damaged(found.get(dropped.clone()).unwrap_or_default().iter().filter(used))?;
+        }
+        for segment in found.drain(dropped) {
             kept.segments.retain(|entry| entry.id != segment.entry.id);
         }
         self.make_durable(&mut kept, found, decision)?;
@@ -462,8 +495,8 @@ impl Opening<'_> {
             } else if !damaged && self.is_worth_closing(segment, decision) {
                 return self.close_and_move(manifest, found, place, decision);
             } else {
-                if self.repair == Repair::RollBack && rolled_back {
-                    self.keep_damaged(segment)?;
+                if self.repair == Repair::RollBack && (rolled_back || segment.scan.dirty) {
+                    self.keep_damaged(std::iter::once(segment))?;
                 }
                 manifest.closed.retain(|closed| closed.segment != id);
                 self.rewrite(segment, end)?
@@ -487,12 +520,23 @@ impl Opening<'_> {
         manifest.rollbacks.push(rollback);
     }
 
-    /// A person asked for the repair: the damaged file stays, under a name that no store opens.
-    fn keep_damaged(&self, segment: &Found) -> Result<()> {
-        let mut bytes = vec![0; usize::try_from(segment.file.len()).unwrap_or_default()];
-        segment.file.read_exact_at(0, &mut bytes)?;
-        let name = damaged_name(segment.file.path(), segment.header.generation);
-        self.context.disk.write_synced(&name, &bytes, Mode::Shared)
+    /// A person asked for the repair: the files of what is given up stay, under names that no store opens.
+    ///
+    /// These are copies, durable with their names before anything takes the place of the files, or the manifest leaves them
+    /// out. A file that was renamed while it is listed would be missing if the repair is cut off; one that is not listed any
+    /// more would be removed by the next opening.
+    fn keep_damaged<'f>(&self, given_up: impl Iterator<Item = &'f Found>) -> Result<()> {
+        let mut any = false;
+        for segment in given_up {
+            let mut bytes = vec![0; usize::try_from(segment.file.len()).unwrap_or_default()];
+            segment.file.read_exact_at(0, &mut bytes)?;
+            let name = damaged_name(segment.file.path(), segment.header.generation);
+            self.context.disk.write_synced(&name, &bytes, Mode::Shared)?;
+            any = true;
+        }
+        #[cfg(test)]
+        let any = any && !has(Bug::DamagedNameNotSynced);
+        if any { self.context.disk.sync_dir(self.dir) } else { Ok(()) }
     }
 
     fn write_manifest(&self, manifest: &ShardManifest) -> Result<()> {

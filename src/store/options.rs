@@ -210,8 +210,9 @@ impl Options {
 
     /// Lets opening roll a segment back to its first bad record, also where that record was on stable storage.
     ///
-    /// Without this such damage is refused. The damaged file is kept beside the new one, as `<name>.damaged-<generation>`;
-    /// what was lost is in the [report](Store::recovery).
+    /// Without this such damage is refused. What lies behind the damage is given up too. The files of all segments that lose
+    /// records are kept as `<name>.damaged-<generation>`, which takes as much room again; what was lost is in the
+    /// [report](Store::recovery).
     #[must_use]
     pub fn repair(mut self, repair: bool) -> Self {
         self.repair = if repair { Repair::RollBack } else { Repair::No };

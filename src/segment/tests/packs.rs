@@ -409,6 +409,19 @@ fn packs_and_segments_become_one_pack_and_segments_again() {
     }
 }
 
+/// Whoever makes the segments again, or a run of them, allocates for as many records as the pack says that there are.
+#[test]
+fn a_pack_of_segments_without_room_for_their_records_is_refused() {
+    let packing = Packing::new();
+    let [older, newer] = &packing.segments;
+    for file_bytes in [0, 40 << 10, 1 << 32, u64::MAX] {
+        let parts = vec![part(older), Part { file_bytes, ..part(newer) }];
+        let error = packing.write(parts, vec![input(newer), input(older)], &mut |_| Ok(())).unwrap_err();
+        let place = (error.kind(), error.path());
+        assert_eq!(place, (ErrorKind::Corruption, Some(Path::new("6.pack"))), "{file_bytes}: {error}");
+    }
+}
+
 #[test]
 fn what_does_not_fit_together_is_not_packed() {
     let packing = Packing::new();

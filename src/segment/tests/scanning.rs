@@ -232,3 +232,12 @@ fn slots_are_written_in_turn() {
     segment.write_slot(BASE, true).unwrap();
     assert_eq!(slot().map(|slot| slot.counter), Some(u64::MAX));
 }
+
+#[test]
+fn a_group_is_not_longer_than_the_records_that_there_are() {
+    let file = new_file(&MemoryDisk::default());
+    // No writer makes such a record, but its checksum matches.
+    put(&file, &[Envelope { durable_floor: BASE, group_index: 4, group_count: 10 }]);
+    let found = scan(&file, SALT, Start::whole(BASE)).unwrap();
+    assert_eq!((found.count(), found.open_group), (1, 1));
+}

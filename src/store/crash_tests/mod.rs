@@ -13,6 +13,7 @@ mod fuse;
 mod heads;
 mod packing;
 mod power;
+mod repairs;
 mod rig;
 mod simulator;
 mod verify;
