@@ -167,7 +167,7 @@ impl Shard {
     fn seal_frozen(&self, frozen: &Frozen) -> Result<()> {
         let segment = &frozen.segment;
         // No fault of the disk: tried again when the limit is gone.
-        segment.file().check_size_limit()?;
+        segment.file()?.check_size_limit()?;
         let Sealing { footer, times, .. } = seal(segment, frozen.users_total).inspect_err(|error| {
             // Records may be among what the sync lost. A full disk can't be the cause: the space was allocated.
             if error.kind() != ErrorKind::Corruption {
@@ -200,10 +200,12 @@ impl Shard {
             }
         });
         self.frozen.lock().retain(|other| other.segment.header().segment != id);
+        // It was synced here, so no commit needs it, nor its open file.
+        self.unsynced.lock().retain(|other| other.header().segment != id);
         // The run has what it was for. If it stays, the next opening removes it.
         let _ = self.context.disk.remove(&checkpoint_path(&self.dir, id));
         // A courtesy to people with editors; the bytes are durable and published already.
-        let _ = sealed.file().set_read_only();
+        let _ = segment.file().and_then(|file| file.set_read_only());
         Ok(())
     }
 
@@ -234,7 +236,7 @@ impl Shard {
         }
         let view = self.view();
         let Some(segment) = view.segments.last() else { return };
-        if segment.file().check_size_limit().is_err() {
+        if segment.file().and_then(|file| file.check_size_limit()).is_err() {
             return;
         }
         let written = segment.write_slot(durable, false).and_then(|()| segment.sync());

@@ -334,7 +334,7 @@ fn open_segment(context: &Context, dir: &Path, shard: &Shard, part: &Part) -> Re
     let footer = read_footer(&*file, header.salt)?;
     let map = map_file(&file, file.len(), Access::Read)?;
     let _ = file.set_read_only();
-    Ok(Arc::new(Segment::sealed(file, map, header, footer)))
+    Ok(Arc::new(Segment::sealed(file.path(), map, header, footer)))
 }
 
 /// How the manifest lists a packed segment.

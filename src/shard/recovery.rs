@@ -275,7 +275,7 @@ pub(crate) fn open_sealed(
             return Err(Error::corruption(file.path(), 0, message));
         }
         let map = map_file(&file, file.len(), Access::Read)?;
-        let segment = Arc::new(Segment::sealed(file, map, header, footer));
+        let segment = Arc::new(Segment::sealed(file.path(), map, header, footer));
         sealed.end = segment.end();
         sealed.users_total = footer.users_total;
         sealed.last_recorded_at = footer.recorded_max_micros;
