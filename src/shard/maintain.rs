@@ -174,6 +174,8 @@ impl Shard {
                 self.set_poisoned(error);
             }
         })?;
+        // As in a commit: what somebody removed is gone at the next opening.
+        segment.check_name().inspect_err(|error| self.set_poisoned(error))?;
         // Every earlier segment is sealed, so everything up to here is synced.
         self.tell_durable(segment.end());
         let run = write_run(&self.context, &self.dir, &Covered::by(segment), &frozen.tail, &times)?;
