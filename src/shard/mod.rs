@@ -237,7 +237,8 @@ impl Shard {
         };
         if shard.context.access == Access::Write {
             shard.tell_published(end);
-            shard.tell_durable(opened.durable);
+            // As it is, though it was more before: a recovery may have rolled back what was not durable after all.
+            shard.context.live.store(live_word(id) + 1, opened.durable);
         }
         shard
     }
@@ -291,7 +292,8 @@ impl Shard {
 
     pub(crate) fn tell_durable(&self, end: u64) {
         self.durable.raise(end);
-        self.context.live.store(live_word(self.id) + 1, self.durable());
+        // A commit and the sealing of a segment tell at the same time: neither takes back what the other has told.
+        self.context.live.raise(live_word(self.id) + 1, end);
     }
 
     /// Why the shard takes no more writes, if it doesn't.

@@ -1,0 +1,36 @@
+//! What a store's shards tell and change where several threads seal, commit and close.
+
+use std::sync::Arc;
+
+use super::open::{Host, WorkersKind, create_new, open};
+use super::{Options, Store};
+use crate::io::memory::MemoryDisk;
+use crate::shard::{Shard, live_word};
+
+/// A store of one shard that nobody works for.
+fn store(disk: &MemoryDisk) -> (Store, Arc<Shard>) {
+    let host = Host { workers: WorkersKind::Nobody, ..Host::machine(disk.clone()) };
+    let options = Options::new().shards(1).segment_bytes_max(1 << 20).checkpoint_bytes(2_000);
+    let store = create_new(&options, &host, "memory".into()).unwrap();
+    let shard = Arc::clone(&store.0.core.shards[0]);
+    (store, shard)
+}
+
+/// A commit and the sealing of a segment tell at the same time: here one tells between the other's two steps.
+#[test]
+fn what_is_told_to_be_durable_is_not_taken_back_from_other_processes() {
+    let disk = MemoryDisk::default();
+    let (store, shard) = store(&disk);
+    let word = live_word(shard.id) + 1;
+    shard.context.live.store(word, 10);
+    shard.tell_durable(5);
+    assert_eq!(shard.context.live.load(word), 10);
+    shard.tell_durable(11);
+    assert_eq!(shard.context.live.load(word), 11);
+    drop((store, shard));
+    // What a recovery rolls back was less than that: the next writer says what is true now.
+    let host = Host { workers: WorkersKind::Nobody, ..Host::machine(disk) };
+    let store = open(&Options::new(), &host, "memory".into()).unwrap();
+    let shard = &store.0.core.shards[0];
+    assert_eq!((shard.context.live.load(word), shard.durable()), (0, 0));
+}
