@@ -9,6 +9,7 @@ pub(crate) mod commit;
 pub(crate) mod follow;
 mod group;
 mod heads;
+mod leftovers;
 pub(crate) mod maintain;
 pub(crate) mod memory;
 pub(crate) mod merging;
@@ -150,9 +151,7 @@ pub(crate) struct Shard {
     leaving: AtomicBool,
     /// Held while an index checkpoint is written.
     checkpointing: Mutex<()>,
-    /// Held while merging, so that two threads don't merge the same runs. Why nothing is merged any more, if damage was
-    /// met.
-    pub(crate) merging: Mutex<Option<Error>>,
+    pub(crate) merging: Mutex<merging::Merging>,
     /// How many merges were done, and how many bytes they have written.
     pub(crate) merges: AtomicU64,
     pub(crate) merged_bytes: AtomicU64,
@@ -216,10 +215,10 @@ impl Shard {
             heads_failed_at: AtomicU64::new(0),
             leaving: AtomicBool::new(false),
             checkpointing: Mutex::new(()),
-            merging: Mutex::new(None),
+            merging: Mutex::default(),
             merges: AtomicU64::new(0),
             merged_bytes: AtomicU64::new(0),
-            packing: Mutex::new(packing::Packing { next: next_pack, refused: None }),
+            packing: Mutex::new(packing::Packing::behind(next_pack)),
             unsynced: Mutex::new(unsynced),
             published: CachePadded::new(CountTail::new(end)),
             durable: CachePadded::new(CountTail::new(opened.durable)),

@@ -170,7 +170,8 @@ fn remove_orphans(context: &Context, dir: &Path, manifest: &ShardManifest) -> Re
     orphans.iter().try_for_each(|name| context.disk.remove(&dir.join(name)))
 }
 
-fn is_orphan(name: &str, manifest: &ShardManifest) -> bool {
+/// Whether the manifest doesn't name this file.
+pub(super) fn is_orphan(name: &str, manifest: &ShardManifest) -> bool {
     let number = |text: &str| text.parse::<u64>().ok();
     let segment = |id| manifest.segments.iter().find(|entry| entry.id == id);
     if let Some(id) = name.strip_suffix(".log").and_then(number) {
