@@ -65,7 +65,7 @@ impl Shard {
             Job::Heads => self.tend_heads(),
             Job::Checkpoint => self.write_checkpoint(),
             Job::Seal => {
-                self.establish()?;
+                self.establish_open()?;
                 while !self.frozen.lock().is_empty() && !self.is_closed() {
                     self.seal_oldest()?;
                 }
@@ -152,9 +152,17 @@ impl Shard {
         }
     }
 
+    /// Makes new segments durable, unless the store was closed meanwhile.
+    fn establish_open(&self) -> Result<()> {
+        let _sealing = self.sealing.lock();
+        self.check_open()?;
+        self.establish()
+    }
+
     /// Seals the oldest segment that was rolled over: footer, run, manifest, view, in this order.
     pub(crate) fn seal_oldest(&self) -> Result<()> {
         let _sealing = self.sealing.lock();
+        self.check_open()?;
         let Some(frozen) = self.frozen.lock().first().cloned() else { return Ok(()) };
         // What is told to be durable must be found again.
         self.establish()?;

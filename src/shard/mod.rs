@@ -30,7 +30,7 @@ use arc_swap::ArcSwap;
 use crossbeam_utils::CachePadded;
 use parking_lot::{Condvar, Mutex};
 
-use crate::error::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind, Result};
 use crate::format::keys::IndexKey;
 use crate::format::manifest::ShardManifest;
 #[cfg(test)]
@@ -326,12 +326,17 @@ impl Shard {
         self.closed.load(Ordering::Acquire)
     }
 
-    /// No more writes from now on; waits for the one that is under way, and for a merge or packing: another caller may be
-    /// in it, and must not touch the directory when the store's lock is given up.
+    /// No more writes from now on; waits for the one that is under way, and for what other callers may be in the middle of: a
+    /// segment that is prepared or sealed, a head table, a checkpoint, a merge, packing. Nobody must touch the directory when
+    /// the store's lock is given up. Who takes one of these locks later finds the shard closed: that is asked under the lock.
     pub(crate) fn close(&self) {
         self.closed.store(true, Ordering::Release);
         self.preparation_done.notify_all();
         drop(self.writer.lock());
+        self.wait_for_preparation();
+        drop(self.building.lock());
+        drop(self.sealing.lock());
+        drop(self.checkpointing.lock());
         drop(self.merging.lock());
         drop(self.packing.lock());
     }
@@ -356,7 +361,14 @@ impl Shard {
         if let Some(error) = self.poison() {
             return Some(error.clone());
         }
-        self.is_closed().then(|| Error::new(ErrorKind::Closed, "the store is closed"))
+        self.check_open().err()
+    }
+
+    fn check_open(&self) -> Result<()> {
+        if self.is_closed() {
+            return Err(Error::new(ErrorKind::Closed, "the store is closed"));
+        }
+        Ok(())
     }
 }
 
