@@ -433,6 +433,16 @@ impl SharedWords {
         }
     }
 
+    /// The same where several write: never makes it less.
+    #[inline]
+    pub(crate) fn raise(&self, index: usize, value: u64) {
+        if let Some(word) = self.word(index).filter(|_| self.access == Access::Write) {
+            word.fetch_max(value, Ordering::AcqRel);
+            #[cfg(test)]
+            self.memory.tell(index * 8, &word.load(Ordering::Acquire).to_ne_bytes());
+        }
+    }
+
     /// Asks the processor to bring the line of word `index` near; a hint, never a fault.
     #[inline]
     pub(crate) fn prefetch(&self, index: usize) {
@@ -651,9 +661,14 @@ mod tests {
         words.store(511, 7);
         words.store(512, 9);
         assert_eq!((words.load(511), words.load(512)), (7, 0));
+        words.raise(511, 6);
+        words.raise(512, 9);
+        assert_eq!((words.load(511), words.load(512)), (7, 0));
+        words.raise(511, 8);
         let reader = SharedWords::new(memory, Access::Read);
-        reader.store(511, 8);
-        assert_eq!(reader.load(511), 7);
+        reader.store(511, 9);
+        reader.raise(511, 9);
+        assert_eq!(reader.load(511), 8);
     }
 
     #[test]

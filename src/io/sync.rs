@@ -68,6 +68,8 @@ mod primitives {
         Sleep,
         /// A leader that ends calls nobody of those who came too late for it.
         Call,
+        /// An end that is told to other processes is what one's own tail says, stored.
+        Telling,
     }
 
     std::thread_local! {
@@ -294,6 +296,33 @@ mod loom_tests {
             }
             writing.join().unwrap();
         });
+    }
+
+    /// A commit and the sealing of a segment tell what is durable: this process by one tail, others by another.
+    fn tell_twice() {
+        loom::model(|| {
+            let tails = Arc::new((CountTail::new(0), CountTail::new(0)));
+            let tell = |tails: &(CountTail, CountTail), end| {
+                tails.0.raise(end);
+                if is_weakened(Weakened::Telling) {
+                    tails.1.publish(tails.0.get());
+                } else {
+                    tails.1.raise(end);
+                }
+            };
+            let sealing = Arc::clone(&tails);
+            let told = thread::spawn(move || tell(&sealing, 1));
+            tell(&tails, 2);
+            let seen = tails.1.get();
+            told.join().unwrap();
+            assert!(seen == 2 && tails.1.get() == 2, "what was told is taken back");
+        });
+    }
+
+    #[test]
+    fn loom_what_was_told_to_be_durable_is_not_taken_back() {
+        tell_twice();
+        must_notice(Weakened::Telling, tell_twice);
     }
 
     #[test]

@@ -11,7 +11,7 @@ pub(crate) mod seal;
 #[cfg(test)]
 mod tests;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -33,7 +33,10 @@ use crate::io::{Access, DiskFile};
 /// One segment of a shard's log, readable by any thread.
 #[derive(Debug)]
 pub(crate) struct Segment {
-    file: Arc<dyn DiskFile>,
+    path: PathBuf,
+    /// None once it is sealed: then the mapping is all that is needed, and a store may have more segments than its process may
+    /// have files open.
+    file: Option<Arc<dyn DiskFile>>,
     map: Arc<SegmentMap>,
     header: Header,
     /// The first record's shard sequence.
@@ -107,7 +110,8 @@ impl Segment {
     /// A segment that is being written or replayed: nothing is published yet.
     pub(crate) fn growing(file: Arc<dyn DiskFile>, map: Arc<SegmentMap>, header: Header, base: u64) -> Self {
         Self {
-            file,
+            path: file.path().to_owned(),
+            file: Some(file),
             map,
             header,
             base,
@@ -134,15 +138,11 @@ impl Segment {
         Self { checked: Checked::none_below(records), ..Self::growing(file, map, header, base) }
     }
 
-    /// A sealed segment that an earlier process wrote.
-    pub(crate) fn sealed(
-        file: Arc<dyn DiskFile>,
-        map: Arc<SegmentMap>,
-        header: Header,
-        footer: Footer,
-    ) -> Self {
+    /// A sealed segment that an earlier process wrote, in the file at `path`.
+    pub(crate) fn sealed(path: &Path, map: Arc<SegmentMap>, header: Header, footer: Footer) -> Self {
         Self {
-            file,
+            path: path.to_owned(),
+            file: None,
             map,
             header,
             base: footer.base,
@@ -161,7 +161,8 @@ impl Segment {
     /// The same segment after this process has sealed it: the mapping stays, with its pages.
     pub(crate) fn with_footer(&self, footer: Footer) -> Self {
         Self {
-            file: Arc::clone(&self.file),
+            path: self.path.clone(),
+            file: None,
             map: Arc::clone(&self.map),
             header: self.header,
             base: self.base,
@@ -181,8 +182,10 @@ impl Segment {
         &self.header
     }
 
-    pub(crate) fn file(&self) -> &Arc<dyn DiskFile> {
-        &self.file
+    /// Its file, until it is sealed.
+    pub(crate) fn file(&self) -> Result<&Arc<dyn DiskFile>> {
+        let sealed = || Error::at(ErrorKind::Io, &self.path, "the segment is sealed, and its file closed");
+        self.file.as_ref().ok_or_else(sealed)
     }
 
     pub(crate) fn map(&self) -> &Arc<SegmentMap> {
@@ -190,7 +193,7 @@ impl Segment {
     }
 
     pub(crate) fn path(&self) -> &Path {
-        self.file.path()
+        &self.path
     }
 
     pub(crate) fn salt(&self) -> Salt {
@@ -455,20 +458,21 @@ impl Segment {
             return Err(error.clone());
         }
         self.let_go();
-        self.file.sync_data().inspect_err(|error| *failure = Some(error.clone()))
+        let synced = self.file().and_then(|file| file.sync_data());
+        synced.inspect_err(|error| *failure = Some(error.clone()))
     }
 
-    /// Whether its file is still in the directory; an error that says so if it isn't.
+    /// Whether its file is still in the directory; an error that says so if it isn't. Of a sealed one nobody asks.
     pub(crate) fn check_name(&self) -> Result<()> {
         #[cfg(test)]
         if has(Bug::RemovalUnchecked) {
             return Ok(());
         }
-        if self.file.has_name() {
+        if self.file.as_ref().is_none_or(|file| file.has_name()) {
             return Ok(());
         }
         let message = "the file was removed while the store had it open";
-        Err(Error::at(ErrorKind::Io, self.file.path(), message))
+        Err(Error::at(ErrorKind::Io, &self.path, message))
     }
 
     /// The bytes that its published records take in the log.
@@ -504,7 +508,7 @@ impl Segment {
         let slot = FloorSlot { counter, floor, clean };
         let [even, odd] = SLOT_OFFSETS;
         let place = if counter.is_multiple_of(2) { even } else { odd };
-        self.file.write_all_at(place, &slot.encode(self.header.salt))
+        self.file()?.write_all_at(place, &slot.encode(self.header.salt))
     }
 
     /// Continues the numbering of slots behind those that were found.

@@ -69,8 +69,9 @@ pub(crate) fn plan(segment: &Segment, users_total: u64) -> Result<Sealing> {
 /// Seals a segment that is full (its appender gone, all of its records published) and syncs the file.
 pub(crate) fn seal(segment: &Segment, users_total: u64) -> Result<Sealing> {
     let sealing = plan(segment, users_total)?;
+    let file = segment.file()?;
     for (offset, bytes) in &sealing.parts {
-        segment.file().write_all_at(*offset, bytes)?;
+        file.write_all_at(*offset, bytes)?;
     }
     #[cfg(test)]
     if crate::format::seeded::has(crate::format::seeded::Bug::SealNotSynced) {

@@ -134,11 +134,11 @@ fn sealed(disk: &MemoryDisk, records: usize) -> (Arc<dyn DiskFile>, Vec<usize>, 
     let Writing { segment, appender, offsets } = written(disk, records);
     drop(appender);
     let sealing = seal::seal(&segment, 4).unwrap();
-    (Arc::clone(segment.file()), offsets, sealing.footer)
+    (Arc::clone(segment.file().unwrap()), offsets, sealing.footer)
 }
 
 fn open_sealed(file: &Arc<dyn DiskFile>) -> Segment {
     let footer = seal::read_footer(&**file, SALT).unwrap();
     let map = map_file(file, file.len(), Access::Read).unwrap();
-    Segment::sealed(Arc::clone(file), map, header(), footer)
+    Segment::sealed(file.path(), map, header(), footer)
 }

@@ -128,16 +128,20 @@ impl Shard {
 
     /// Writes a checkpoint, if enough became durable since the last. Appends and reads go on meanwhile.
     pub(crate) fn write_checkpoint(&self) -> Result<()> {
+        let Some(_writing) = self.checkpointing.try_lock() else { return Ok(()) };
+        if self.is_closed() {
+            return Ok(());
+        }
         self.write_checkpoint_of(self.context.checkpoint_bytes)
     }
 
     /// Writes a last checkpoint, so that the next opening reads no log.
     pub(crate) fn write_closing_checkpoint(&self) -> Result<()> {
+        let _writing = self.checkpointing.lock();
         self.write_checkpoint_of(self.context.checkpoint_bytes.min(CLOSING_BYTES))
     }
 
     fn write_checkpoint_of(&self, bytes_min: u64) -> Result<()> {
-        let Some(_writing) = self.checkpointing.try_lock() else { return Ok(()) };
         let Some(Due { tail, segment, records }) = self.records_behind_checkpoint(bytes_min)? else {
             return Ok(());
         };

@@ -240,7 +240,7 @@ impl Window {
         if offset < self.begin || wanted > self.begin + self.bytes.len() {
             self.begin = offset.min(file_bytes);
             self.bytes.resize(WINDOW_BYTES.min(file_bytes - self.begin), 0);
-            segment.file().read_exact_at(self.begin as u64, &mut self.bytes)?;
+            segment.file()?.read_exact_at(self.begin as u64, &mut self.bytes)?;
         }
         Ok(self.bytes.get(offset - self.begin..).unwrap_or_default())
     }

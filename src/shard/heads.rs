@@ -142,6 +142,9 @@ impl Shard {
     /// Makes the table what it should be: takes in what it lacks, makes it durable now and then, or makes another one.
     pub(super) fn tend_heads(&self) -> Result<()> {
         let Some(_building) = self.building.try_lock() else { return Ok(()) };
+        if self.is_closed() {
+            return Ok(());
+        }
         let outcome = self.tend();
         if outcome.is_err() {
             self.heads_failed_at.store(self.newest_run_end().unwrap_or_default(), Ordering::Relaxed);

@@ -65,7 +65,7 @@ impl Shard {
             Job::Heads => self.tend_heads(),
             Job::Checkpoint => self.write_checkpoint(),
             Job::Seal => {
-                self.establish()?;
+                self.establish_open()?;
                 while !self.frozen.lock().is_empty() && !self.is_closed() {
                     self.seal_oldest()?;
                 }
@@ -152,9 +152,17 @@ impl Shard {
         }
     }
 
+    /// Makes new segments durable, unless the store was closed meanwhile.
+    fn establish_open(&self) -> Result<()> {
+        let _sealing = self.sealing.lock();
+        self.check_open()?;
+        self.establish()
+    }
+
     /// Seals the oldest segment that was rolled over: footer, run, manifest, view, in this order.
     pub(crate) fn seal_oldest(&self) -> Result<()> {
         let _sealing = self.sealing.lock();
+        self.check_open()?;
         let Some(frozen) = self.frozen.lock().first().cloned() else { return Ok(()) };
         // What is told to be durable must be found again.
         self.establish()?;
@@ -167,13 +175,15 @@ impl Shard {
     fn seal_frozen(&self, frozen: &Frozen) -> Result<()> {
         let segment = &frozen.segment;
         // No fault of the disk: tried again when the limit is gone.
-        segment.file().check_size_limit()?;
+        segment.file()?.check_size_limit()?;
         let Sealing { footer, times, .. } = seal(segment, frozen.users_total).inspect_err(|error| {
             // Records may be among what the sync lost. A full disk can't be the cause: the space was allocated.
             if error.kind() != ErrorKind::Corruption {
                 self.set_poisoned(error);
             }
         })?;
+        // As in a commit: what somebody removed is gone at the next opening.
+        segment.check_name().inspect_err(|error| self.set_poisoned(error))?;
         // Every earlier segment is sealed, so everything up to here is synced.
         self.tell_durable(segment.end());
         let run = write_run(&self.context, &self.dir, &Covered::by(segment), &frozen.tail, &times)?;
@@ -200,10 +210,12 @@ impl Shard {
             }
         });
         self.frozen.lock().retain(|other| other.segment.header().segment != id);
+        // It was synced here, so no commit needs it, nor its open file.
+        self.unsynced.lock().retain(|other| other.header().segment != id);
         // The run has what it was for. If it stays, the next opening removes it.
         let _ = self.context.disk.remove(&checkpoint_path(&self.dir, id));
         // A courtesy to people with editors; the bytes are durable and published already.
-        let _ = sealed.file().set_read_only();
+        let _ = segment.file().and_then(|file| file.set_read_only());
         Ok(())
     }
 
@@ -234,7 +246,7 @@ impl Shard {
         }
         let view = self.view();
         let Some(segment) = view.segments.last() else { return };
-        if segment.file().check_size_limit().is_err() {
+        if segment.file().and_then(|file| file.check_size_limit()).is_err() {
             return;
         }
         let written = segment.write_slot(durable, false).and_then(|()| segment.sync());

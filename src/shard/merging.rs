@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::Shard;
+use super::leftovers::Leftovers;
 use super::sealed::map_run;
 use super::view::{ShardView, Source};
 use crate::error::{Error, ErrorKind, Result};
@@ -32,6 +33,14 @@ use crate::segment::create::merged_run_path;
 pub(crate) const MERGE_FAN_OUT: usize = 8;
 /// How many fan-outs of runs are merged at once where more of them wait than should.
 const BACKLOG: usize = 2;
+
+/// Held while merging, so that two threads don't merge the same runs.
+#[derive(Debug, Default)]
+pub(crate) struct Merging {
+    /// Why nothing is merged any more, if damage was met.
+    refused: Option<Error>,
+    leftovers: Leftovers,
+}
 
 /// What the choice of a merge depends on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -94,21 +103,23 @@ impl Shard {
     /// Merges what is due, and what becomes due by that. `pace` is told how many bytes were written; it may wait, and ends
     /// the work by an error.
     pub(crate) fn merge_due(&self, pace: &mut Pace<'_>) -> Result<()> {
-        let mut refused = self.merging.lock();
+        let mut merging = self.merging.lock();
         while !self.is_closed() && self.poison().is_none() {
+            self.settle(&mut merging.leftovers)?;
             let view = self.view();
             let runs = runs_of(&view);
             let pieces: Vec<Piece> = runs.iter().map(|run| Piece::of(run)).collect();
             let Some(chosen) = due(&pieces, self.context.merge_fan_out) else { return Ok(()) };
-            if let Some(error) = &*refused {
+            if let Some(error) = &merging.refused {
                 return Err(error.clone());
             }
             pace(0)?;
             let inputs: Vec<&Run> = runs.get(chosen).unwrap_or_default().iter().map(|run| &***run).collect();
-            self.merge(&view, &inputs, pace).inspect_err(|error| {
+            let merged = self.merge(&mut merging.leftovers, &view, &inputs, pace);
+            merged.inspect_err(|error| {
                 // What is damaged stays so: trying it again after each seal would only cost.
                 if error.kind() == ErrorKind::Corruption {
-                    *refused = Some(error.clone());
+                    merging.refused = Some(error.clone());
                 }
             })?;
         }
@@ -123,7 +134,13 @@ impl Shard {
         runs.get(chosen).unwrap_or_default().iter().map(|run| run.file_bytes()).sum()
     }
 
-    fn merge(&self, view: &ShardView, inputs: &[&Run], pace: &mut Pace<'_>) -> Result<()> {
+    fn merge(
+        &self,
+        leftovers: &mut Leftovers,
+        view: &ShardView,
+        inputs: &[&Run],
+        pace: &mut Pace<'_>,
+    ) -> Result<()> {
         let (Some(oldest), Some(newest)) = (inputs.first(), inputs.last()) else { return Ok(()) };
         let covered = Piece::of(oldest).base..Piece::of(newest).end;
         let ids = view.segment_id_of(covered.start).zip(view.segment_id_of(covered.end - 1));
@@ -146,21 +163,21 @@ impl Shard {
         };
         let plan = Merge::plan(inputs, scope, pace)?;
         let path = merged_run_path(&self.dir, first, last);
-        self.write_merged(&plan, &path, pace)?;
-        let merged = Arc::new(map_run(&self.context, &path)?);
-        merged.verify()?;
-        if merged.totals()? != plan.totals() {
-            return Err(Error::corruption(&path, 0, "the merged run is not what it was made of"));
-        }
-        merged.let_go(0, merged.file_bytes());
+        let merged = self.write_merged(&plan, &path, pace).inspect_err(|_| {
+            // Its space is of more use to others, and no manifest names it yet.
+            self.discard(leftovers, [temporary_name(&path), path.clone()]);
+        })?;
+        let input_paths = || inputs.iter().map(|run| run.path().to_owned());
         #[cfg(test)]
         if has(Bug::MergedTooSoonRemoved) {
-            self.remove_runs(inputs);
+            input_paths().for_each(|path| drop(self.context.disk.remove(&path)));
         }
         self.list_merged(RunEntry { first, last, salt }).inspect_err(|error| {
             if self.manifest_stayed(error) {
                 // Its space is of more use to others.
-                let _ = self.context.disk.remove(&path);
+                self.discard(leftovers, [path.clone()]);
+            } else {
+                leftovers.doubt([path.clone()]);
             }
         })?;
         self.merges.fetch_add(1, Ordering::Relaxed);
@@ -174,22 +191,26 @@ impl Shard {
             view.sources.retain(|source| !is_input(source));
             view.sources.insert(first.min(view.sources.len()), Source::Run(merged));
         });
-        self.remove_runs(inputs);
+        self.discard(leftovers, input_paths());
         Ok(())
     }
 
-    fn write_merged(&self, plan: &Merge<'_>, path: &Path, pace: &mut Pace<'_>) -> Result<()> {
+    /// Writes a merged run, and compares it with what it is made of.
+    fn write_merged(&self, plan: &Merge<'_>, path: &Path, pace: &mut Pace<'_>) -> Result<Arc<Run>> {
         let disk = &*self.context.disk;
         let temporary = temporary_name(path);
         let make = |bytes| disk.allocate(&temporary, bytes);
-        let written = plan.write(make, pace).map(|file: Arc<dyn DiskFile>| drop(file));
-        written
-            .and_then(|()| disk.rename(&temporary, path))
-            .and_then(|()| disk.sync_dir(&self.dir))
-            .inspect_err(|_| {
-                // Its space is of more use to others.
-                let _ = disk.remove(&temporary);
-            })
+        let file: Arc<dyn DiskFile> = plan.write(make, pace)?;
+        drop(file);
+        disk.rename(&temporary, path)?;
+        disk.sync_dir(&self.dir)?;
+        let merged = Arc::new(map_run(&self.context, path)?);
+        merged.verify()?;
+        if merged.totals()? != plan.totals() {
+            return Err(Error::corruption(path, 0, "the merged run is not what it was made of"));
+        }
+        merged.let_go(0, merged.file_bytes());
+        Ok(merged)
     }
 
     /// Puts a merged run into the manifest, in place of those that it was made of. If that fails, the manifest on disk may
@@ -203,13 +224,6 @@ impl Shard {
         self.write_manifest(&changed)?;
         *manifest = changed;
         Ok(())
-    }
-
-    /// What is not removed now is removed by the next opening.
-    fn remove_runs(&self, runs: &[&Run]) {
-        for run in runs {
-            let _ = self.context.disk.remove(run.path());
-        }
     }
 }
 

@@ -9,6 +9,7 @@ pub(crate) mod commit;
 pub(crate) mod follow;
 mod group;
 mod heads;
+mod leftovers;
 pub(crate) mod maintain;
 pub(crate) mod memory;
 pub(crate) mod merging;
@@ -29,7 +30,7 @@ use arc_swap::ArcSwap;
 use crossbeam_utils::CachePadded;
 use parking_lot::{Condvar, Mutex};
 
-use crate::error::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind, Result};
 use crate::format::keys::IndexKey;
 use crate::format::manifest::ShardManifest;
 #[cfg(test)]
@@ -150,9 +151,7 @@ pub(crate) struct Shard {
     leaving: AtomicBool,
     /// Held while an index checkpoint is written.
     checkpointing: Mutex<()>,
-    /// Held while merging, so that two threads don't merge the same runs. Why nothing is merged any more, if damage was
-    /// met.
-    pub(crate) merging: Mutex<Option<Error>>,
+    pub(crate) merging: Mutex<merging::Merging>,
     /// How many merges were done, and how many bytes they have written.
     pub(crate) merges: AtomicU64,
     pub(crate) merged_bytes: AtomicU64,
@@ -216,10 +215,10 @@ impl Shard {
             heads_failed_at: AtomicU64::new(0),
             leaving: AtomicBool::new(false),
             checkpointing: Mutex::new(()),
-            merging: Mutex::new(None),
+            merging: Mutex::default(),
             merges: AtomicU64::new(0),
             merged_bytes: AtomicU64::new(0),
-            packing: Mutex::new(packing::Packing { next: next_pack, refused: None }),
+            packing: Mutex::new(packing::Packing::behind(next_pack)),
             unsynced: Mutex::new(unsynced),
             published: CachePadded::new(CountTail::new(end)),
             durable: CachePadded::new(CountTail::new(opened.durable)),
@@ -237,7 +236,8 @@ impl Shard {
         };
         if shard.context.access == Access::Write {
             shard.tell_published(end);
-            shard.tell_durable(opened.durable);
+            // As it is, though it was more before: a recovery may have rolled back what was not durable after all.
+            shard.context.live.store(live_word(id) + 1, opened.durable);
         }
         shard
     }
@@ -291,7 +291,8 @@ impl Shard {
 
     pub(crate) fn tell_durable(&self, end: u64) {
         self.durable.raise(end);
-        self.context.live.store(live_word(self.id) + 1, self.durable());
+        // A commit and the sealing of a segment tell at the same time: neither takes back what the other has told.
+        self.context.live.raise(live_word(self.id) + 1, end);
     }
 
     /// Why the shard takes no more writes, if it doesn't.
@@ -325,12 +326,17 @@ impl Shard {
         self.closed.load(Ordering::Acquire)
     }
 
-    /// No more writes from now on; waits for the one that is under way, and for a merge or packing: another caller may be
-    /// in it, and must not touch the directory when the store's lock is given up.
+    /// No more writes from now on; waits for the one that is under way, and for what other callers may be in the middle of: a
+    /// segment that is prepared or sealed, a head table, a checkpoint, a merge, packing. Nobody must touch the directory when
+    /// the store's lock is given up. Who takes one of these locks later finds the shard closed: that is asked under the lock.
     pub(crate) fn close(&self) {
         self.closed.store(true, Ordering::Release);
         self.preparation_done.notify_all();
         drop(self.writer.lock());
+        self.wait_for_preparation();
+        drop(self.building.lock());
+        drop(self.sealing.lock());
+        drop(self.checkpointing.lock());
         drop(self.merging.lock());
         drop(self.packing.lock());
     }
@@ -355,7 +361,14 @@ impl Shard {
         if let Some(error) = self.poison() {
             return Some(error.clone());
         }
-        self.is_closed().then(|| Error::new(ErrorKind::Closed, "the store is closed"))
+        self.check_open().err()
+    }
+
+    fn check_open(&self) -> Result<()> {
+        if self.is_closed() {
+            return Err(Error::new(ErrorKind::Closed, "the store is closed"));
+        }
+        Ok(())
     }
 }
 

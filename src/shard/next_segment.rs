@@ -91,7 +91,7 @@ impl Shard {
     /// Makes the next segments' files, unless they are there or under way.
     pub(crate) fn prepare(&self) -> Result<()> {
         let mut preparation = self.preparation.lock();
-        while !preparation.making && preparation.wants_more() {
+        while !preparation.making && preparation.wants_more() && !self.is_closed() {
             preparation.making = true;
             let (id, before) = (preparation.next, preparation.segments);
             let made = MutexGuard::unlocked(&mut preparation, || self.make_segment(id, before));
@@ -105,6 +105,14 @@ impl Shard {
             preparation.ready.push_back(prepared);
         }
         Ok(())
+    }
+
+    /// Waits for the file that is being made, if one is.
+    pub(super) fn wait_for_preparation(&self) {
+        let mut preparation = self.preparation.lock();
+        while preparation.making {
+            self.preparation_done.wait(&mut preparation);
+        }
     }
 
     /// The next segment's file: waits for it if it is under way, makes it if it isn't.

@@ -3,11 +3,12 @@
 //! The order, for a pack in place of segments (or of smaller packs) and back: the new file under a temporary name, synced;
 //! every record compared; renamed, the directory synced; the manifest; the view; then the old files are removed. A
 //! crash before the manifest leaves files that it doesn't name, one behind it leaves files that a pack stands for:
-//! opening removes both.
+//! opening removes both. What an error leaves is removed without that (`leftovers.rs`).
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::leftovers::Leftovers;
 use super::recovery::{Sealed, open_listed};
 use super::{Context, Shard};
 use crate::error::{Error, ErrorKind, Result};
@@ -41,12 +42,27 @@ pub(crate) struct Packing {
     pub(crate) next: u64,
     /// Why nothing is packed in the background any more, if damage was met.
     pub(crate) refused: Option<Error>,
+    leftovers: Leftovers,
+}
+
+impl Packing {
+    pub(crate) fn behind(next: u64) -> Self {
+        Self { next, refused: None, leftovers: Leftovers::default() }
+    }
 }
 
 /// What becomes one pack: packs, and segments behind them.
 struct Chosen {
     packs: Vec<Arc<Pack>>,
     segments: Vec<Arc<Segment>>,
+}
+
+impl Chosen {
+    /// The files that the pack stands for.
+    fn paths(&self) -> impl Iterator<Item = PathBuf> {
+        let packs = self.packs.iter().map(|pack| pack.path().to_owned());
+        packs.chain(self.segments.iter().map(|segment| segment.path().to_owned()))
+    }
 }
 
 /// Told how many bytes were handled; may wait, and ends the work by an error.
@@ -60,12 +76,13 @@ impl Shard {
     pub(crate) fn pack_due(&self, wait: Pace<'_>) -> Result<()> {
         let Some(keep) = self.context.pack_after else { return Ok(()) };
         let mut packing = self.packing.lock();
+        self.settle_packing(&mut packing)?;
         while let Some(chosen) = self.due(keep) {
             if let Some(error) = &packing.refused {
                 return Err(error.clone());
             }
             wait(0)?;
-            let packed = self.pack_together(&mut packing.next, &chosen, wait);
+            let packed = self.pack_together(&mut packing, &chosen, wait);
             packed.inspect_err(|error| {
                 // What is damaged stays so: trying it again after each seal would only cost.
                 if error.kind() == ErrorKind::Corruption {
@@ -108,14 +125,23 @@ impl Shard {
     /// Packs everything that is sealed, into as few packs as can be. Says how many records were packed that were not.
     pub(crate) fn pack_all(&self, wait: Pace<'_>) -> Result<u64> {
         let mut packing = self.packing.lock();
+        self.settle_packing(&mut packing)?;
         let before = self.packed_records();
         while let Some(chosen) = self.due(0) {
-            self.pack_together(&mut packing.next, &chosen, wait)?;
+            self.pack_together(&mut packing, &chosen, wait)?;
         }
         while let Some(chosen) = self.mergeable() {
-            self.pack_together(&mut packing.next, &chosen, wait)?;
+            self.pack_together(&mut packing, &chosen, wait)?;
         }
         Ok(self.packed_records() - before)
+    }
+
+    /// Nothing is removed, nor the manifest written, once the store is closed.
+    fn settle_packing(&self, packing: &mut Packing) -> Result<()> {
+        if self.is_closed() || self.poison().is_some() {
+            return Ok(());
+        }
+        self.settle(&mut packing.leftovers)
     }
 
     fn packed_records(&self) -> u64 {
@@ -141,7 +167,7 @@ impl Shard {
     }
 
     /// Makes one pack of packs and of the segments behind them.
-    fn pack_together(&self, number: &mut u64, chosen: &Chosen, wait: Pace<'_>) -> Result<()> {
+    fn pack_together(&self, packing: &mut Packing, chosen: &Chosen, wait: Pace<'_>) -> Result<()> {
         if let Some(error) = self.refusal() {
             return Err(error);
         }
@@ -154,13 +180,13 @@ impl Shard {
         let plan = Plan {
             store_id: self.context.store_id,
             shard: self.id.get(),
-            number: *number,
+            number: packing.next,
             salt: new_salt()?.0,
             parts,
         };
         // A number is not used again while the store is open: a manifest that could not be written may name it
         // nevertheless.
-        *number += 1;
+        packing.next += 1;
         let path = pack_path(&self.dir, plan.number);
         let temporary = temporary_name(&path);
         let written = self.write_pack(&plan, &temporary, chosen, wait);
@@ -170,11 +196,12 @@ impl Shard {
             .and_then(|()| disk.sync_dir(&self.dir))
             .and_then(|()| Pack::open(&**disk, &path));
         let pack = Arc::new(renamed.inspect_err(|_| {
-            let _ = disk.remove(&temporary);
+            // No manifest names its number yet. Left there, each attempt would add another one.
+            self.discard(&mut packing.leftovers, [temporary.clone(), path.clone()]);
         })?);
         #[cfg(test)]
         if has(Bug::PackedBeforeManifest) {
-            self.remove_packed(chosen);
+            chosen.paths().for_each(|path| drop(disk.remove(&path)));
         }
         let covers = |segment: u64| (first.segment..=last.segment).contains(&segment);
         let entry =
@@ -187,7 +214,9 @@ impl Shard {
         changed.inspect_err(|error| {
             if self.manifest_stayed(error) {
                 // Its space is of more use to others: this may be tried again and again, each time with another number.
-                let _ = disk.remove(&path);
+                self.discard(&mut packing.leftovers, [path.clone()]);
+            } else {
+                packing.leftovers.doubt([path.clone()]);
             }
         })?;
         self.change_view(|view| {
@@ -196,7 +225,7 @@ impl Shard {
             view.packs.insert(place, Arc::clone(&pack));
             view.segments.retain(|segment| !covers(segment.header().segment));
         });
-        self.remove_packed(chosen);
+        self.discard(&mut packing.leftovers, chosen.paths());
         Ok(())
     }
 
@@ -224,27 +253,20 @@ impl Shard {
         write(&self.context.disk, temporary, plan, &mut merge, &mut |bytes| turns.take(bytes))
     }
 
-    /// Removes what a pack stands for. What can't be removed now, the next opening removes: a pack stands for it.
-    fn remove_packed(&self, Chosen { packs, segments }: &Chosen) {
-        let packs = packs.iter().map(|pack| pack.path());
-        for path in packs.chain(segments.iter().map(|segment| segment.path())) {
-            let _ = self.context.disk.remove(path);
-        }
-    }
-
     /// Makes segments again of all that is packed. Says how many records.
     pub(crate) fn unpack_all(&self, wait: Pace<'_>) -> Result<u64> {
-        let _packing = self.packing.lock();
+        let mut packing = self.packing.lock();
+        self.settle_packing(&mut packing)?;
         let mut records = 0;
         // The newest first: what is packed lies before what is not.
         while let Some(pack) = self.view().packs.last().cloned() {
-            self.unpack(&pack, wait)?;
+            self.unpack(&mut packing.leftovers, &pack, wait)?;
             records += pack.records();
         }
         Ok(records)
     }
 
-    fn unpack(&self, pack: &Arc<Pack>, wait: Pace<'_>) -> Result<()> {
+    fn unpack(&self, leftovers: &mut Leftovers, pack: &Arc<Pack>, wait: Pace<'_>) -> Result<()> {
         if let Some(error) = self.refusal() {
             return Err(error);
         }
@@ -259,14 +281,12 @@ impl Shard {
             disk.sync_dir(&self.dir)
         });
         let made = || pack.parts().iter().map(|part| log_path(&self.dir, part.segment));
-        renamed.inspect_err(|_| {
+        let open = |part| open_segment(&self.context, &self.dir, self, part);
+        let opened = renamed.and_then(|()| pack.parts().iter().map(open).collect::<Result<Vec<_>>>());
+        let segments = opened.inspect_err(|_| {
             // The manifest names the pack as before.
-            made().chain(names.iter().cloned()).for_each(|path| drop(disk.remove(&path)));
+            self.discard(leftovers, made().chain(names.iter().cloned()));
         })?;
-        let mut segments = Vec::with_capacity(names.len());
-        for part in pack.parts() {
-            segments.push(open_segment(&self.context, &self.dir, self, part)?);
-        }
         let number = pack.header().number;
         #[cfg(test)]
         if has(Bug::UnpackedBeforeManifest) {
@@ -275,14 +295,16 @@ impl Shard {
         let changed = self.change_manifest(|manifest| manifest.packs.retain(|entry| entry.number != number));
         changed.inspect_err(|error| {
             if self.manifest_stayed(error) {
-                made().for_each(|path| drop(disk.remove(&path)));
+                self.discard(leftovers, made());
+            } else {
+                leftovers.doubt(made());
             }
         })?;
         self.change_view(|view| {
             view.packs.retain(|other| !Arc::ptr_eq(other, pack));
             view.segments.splice(0..0, segments);
         });
-        let _ = disk.remove(pack.path());
+        self.discard(leftovers, [pack.path().to_owned()]);
         Ok(())
     }
 
@@ -334,7 +356,7 @@ fn open_segment(context: &Context, dir: &Path, shard: &Shard, part: &Part) -> Re
     let footer = read_footer(&*file, header.salt)?;
     let map = map_file(&file, file.len(), Access::Read)?;
     let _ = file.set_read_only();
-    Ok(Arc::new(Segment::sealed(file, map, header, footer)))
+    Ok(Arc::new(Segment::sealed(file.path(), map, header, footer)))
 }
 
 /// How the manifest lists a packed segment.

@@ -170,7 +170,8 @@ fn remove_orphans(context: &Context, dir: &Path, manifest: &ShardManifest) -> Re
     orphans.iter().try_for_each(|name| context.disk.remove(&dir.join(name)))
 }
 
-fn is_orphan(name: &str, manifest: &ShardManifest) -> bool {
+/// Whether the manifest doesn't name this file.
+pub(super) fn is_orphan(name: &str, manifest: &ShardManifest) -> bool {
     let number = |text: &str| text.parse::<u64>().ok();
     let segment = |id| manifest.segments.iter().find(|entry| entry.id == id);
     if let Some(id) = name.strip_suffix(".log").and_then(number) {
@@ -275,7 +276,7 @@ pub(crate) fn open_sealed(
             return Err(Error::corruption(file.path(), 0, message));
         }
         let map = map_file(&file, file.len(), Access::Read)?;
-        let segment = Arc::new(Segment::sealed(file, map, header, footer));
+        let segment = Arc::new(Segment::sealed(file.path(), map, header, footer));
         sealed.end = segment.end();
         sealed.users_total = footer.users_total;
         sealed.last_recorded_at = footer.recorded_max_micros;

@@ -7,6 +7,8 @@ mod append;
 pub(crate) mod asynchronous;
 mod background;
 #[cfg(test)]
+mod closing_tests;
+#[cfg(test)]
 mod cold_tests;
 #[cfg(test)]
 mod crash_tests;

@@ -114,6 +114,7 @@ fn in_a_process_of_its_own() {
         "file-size" => limits::under_a_limit_of_file_sizes(&dir),
         "too-long" => limits::longer_than_allowed(&dir),
         "descriptors" => limits::without_descriptors(&dir),
+        "few-descriptors" => limits::more_segments_than_descriptors(&dir),
         "memory" => memory::in_little_memory(&dir),
         "greedy" => memory::with_more_than_there_is(),
         "locked" => processes::beside_a_writer(&dir),

@@ -1,5 +1,6 @@
 //! Makes segments again from a pack: the same leaves at the same offsets, their envelopes anew.
 
+use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -16,11 +17,35 @@ use crate::segment::create::create_file;
 use crate::segment::seal::plan;
 use crate::segment::{Segment, map_file};
 
+/// How many segments' files are open at a time: a pack may stand for more of them than a process may have files open.
+const OPEN_MAX: usize = 16;
+
+/// The files of segments on their way back, those that were opened last.
+struct Files<'d> {
+    disk: &'d dyn Disk,
+    open: VecDeque<(u64, Arc<dyn DiskFile>)>,
+}
+
+impl Files<'_> {
+    fn of(&mut self, made: &Making) -> Result<Arc<dyn DiskFile>> {
+        let number = made.part.segment;
+        if let Some((_, file)) = self.open.iter().find(|(other, _)| *other == number) {
+            return Ok(Arc::clone(file));
+        }
+        let file = self.disk.open(&made.path, Access::Write)?;
+        if self.open.len() == OPEN_MAX {
+            self.open.pop_front();
+        }
+        self.open.push_back((number, Arc::clone(&file)));
+        Ok(file)
+    }
+}
+
 /// A segment on its way back.
 struct Making {
     part: Part,
     header: Header,
-    file: Arc<dyn DiskFile>,
+    path: PathBuf,
     /// Where each record begins, and behind them where the last one ends.
     offsets: Vec<u32>,
 }
@@ -29,6 +54,7 @@ struct Making {
 /// and removes them after an error.
 pub(crate) fn restore(disk: &Arc<dyn Disk>, pack: &Pack, names: &[PathBuf], wait: Pace<'_>) -> Result<()> {
     let mut making = begin(disk, pack, names, wait)?;
+    let mut files = Files { disk: &**disk, open: VecDeque::with_capacity(OPEN_MAX) };
     let mut buffer = Vec::new();
     pack.verify(|leaf| {
         wait(leaf.len())?;
@@ -40,11 +66,11 @@ pub(crate) fn restore(disk: &Arc<dyn Disk>, pack: &Pack, names: &[PathBuf], wait
         // All of it was on stable storage when it was packed. That records were stored together no longer matters then.
         let envelope = Envelope { durable_floor: segment.part.base, group_index: 0, group_count: 1 };
         record::seal(&mut buffer, segment.header.salt, offset, envelope).map_err(located(pack.path(), 0))?;
-        segment.file.write_all_at(offset, &buffer)
+        files.of(segment)?.write_all_at(offset, &buffer)
     })?;
     let mut segments = Vec::with_capacity(making.len());
     for made in &making {
-        segments.push(seal(made)?);
+        segments.push(seal(&files.of(made)?, made)?);
     }
     // What the files hold now, not what was meant to be written.
     pack.verify(|leaf| {
@@ -73,9 +99,9 @@ fn begin(disk: &Arc<dyn Disk>, pack: &Pack, names: &[PathBuf], wait: Pace<'_>) -
             salt: Salt(part.salt),
             created_at_micros: part.created_at_micros,
         };
-        let file = create_file(&**disk, name, &header)?;
+        create_file(&**disk, name, &header)?;
         let offsets = vec![0; usize::try_from(part.count).unwrap_or_default() + 1];
-        making.push(Making { part: *part, header, file, offsets });
+        making.push(Making { part: *part, header, path: name.clone(), offsets });
     }
     pack.verify(|leaf| {
         wait(leaf.len())?;
@@ -108,10 +134,10 @@ fn place<'m>(making: &'m mut [Making], pack: &Pack, leaf: &[u8]) -> Result<(&'m 
 }
 
 /// Writes what a sealed segment has beside its records, and syncs it.
-fn seal(made: &Making) -> Result<Segment> {
+fn seal(file: &Arc<dyn DiskFile>, made: &Making) -> Result<Segment> {
     let (end, offsets) = made.offsets.split_last().unwrap_or((&0, &[]));
-    let map = map_file(&made.file, u64::from(*end), Access::Read)?;
-    let segment = Segment::growing(Arc::clone(&made.file), map, made.header, made.part.base);
+    let map = map_file(file, u64::from(*end), Access::Read)?;
+    let segment = Segment::growing(Arc::clone(file), map, made.header, made.part.base);
     for (ordinal, offset) in (0..).zip(offsets) {
         if !segment.note_offset(ordinal, *offset as usize) {
             return Err(Error::corruption(
@@ -122,11 +148,13 @@ fn seal(made: &Making) -> Result<Segment> {
         }
     }
     segment.publish(made.part.count);
-    for (offset, bytes) in &plan(&segment, made.part.users_total)?.parts {
-        made.file.write_all_at(*offset, bytes)?;
+    let sealing = plan(&segment, made.part.users_total)?;
+    for (offset, bytes) in &sealing.parts {
+        file.write_all_at(*offset, bytes)?;
     }
-    made.file.sync_data()?;
-    Ok(segment)
+    file.sync_data()?;
+    let _ = segment.map().publish_up_to(segment.map().len());
+    Ok(segment.with_footer(sealing.footer))
 }
 
 /// The temporary names of the segments that a pack stands for.

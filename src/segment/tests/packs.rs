@@ -71,7 +71,7 @@ fn log(disk: &MemoryDisk, segment: u64, sequences: Range<u64>) -> Arc<Segment> {
     drop(appender);
     let footer = seal::seal(&growing, 4).unwrap().footer;
     let map = map_file(&file, file.len(), Access::Read).unwrap();
-    Arc::new(Segment::sealed(file, map, header, footer))
+    Arc::new(Segment::sealed(file.path(), map, header, footer))
 }
 
 fn part(segment: &Segment) -> Part {

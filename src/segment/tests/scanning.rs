@@ -215,7 +215,7 @@ fn a_scan_begins_where_a_checkpoint_ends_and_ends_where_recovery_closed() {
 fn slots_are_written_in_turn() {
     let disk = MemoryDisk::default();
     let segment = written(&disk, 1).segment;
-    let slot = || read_slot(&**segment.file(), SALT).unwrap();
+    let slot = || read_slot(&**segment.file().unwrap(), SALT).unwrap();
     assert_eq!(slot(), None);
     segment.write_slot(BASE, false).unwrap();
     assert_eq!(slot(), Some(FloorSlot { counter: 1, floor: BASE, clean: false }));
@@ -223,7 +223,7 @@ fn slots_are_written_in_turn() {
     assert_eq!(slot(), Some(FloorSlot { counter: 2, floor: BASE + 1, clean: true }));
     // A torn write of the third leaves the second.
     segment.write_slot(BASE + 1, false).unwrap();
-    flip(segment.file(), SLOT_OFFSETS[1] + 8);
+    flip(segment.file().unwrap(), SLOT_OFFSETS[1] + 8);
     assert_eq!(slot(), Some(FloorSlot { counter: 2, floor: BASE + 1, clean: true }));
     segment.continue_slots_after(41);
     segment.write_slot(BASE, false).unwrap();

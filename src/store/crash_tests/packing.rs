@@ -1,13 +1,14 @@
 //! Packing and unpacking, stopped or failing at each of their operations.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::power::{IMAGES, crash_at, kill_at, places, run};
 use super::rig::{LATER, Rig, Step};
-use crate::error::ErrorKind;
+use crate::error::{Error, ErrorKind};
 use crate::format::seeded::{Bug, seed};
 use crate::io::Disk;
-use crate::io::faulty::{Damage, Dice, Fault};
+use crate::io::faulty::{Damage, Dice, Fault, Kind};
 use crate::shard::Job;
 use crate::store::Durability;
 use crate::store::open::WorkersKind;
@@ -227,4 +228,125 @@ fn a_store_packs_by_itself_when_it_is_told_to() {
     assert!((1..=6).contains(&stats.packs), "{stats:?}");
     assert!(stats.packed_events >= 150, "{stats:?}");
     assert!((2..=5).contains(&stats.segments) && stats.unsealed_segments == 1, "{stats:?}");
+}
+
+/// What goes on behind everybody's back and leaves a directory with other files in it.
+#[derive(Clone, Copy, Debug)]
+enum Work {
+    Pack,
+    Unpack,
+    Merge,
+}
+
+impl Work {
+    /// A store that has this to do, and nothing else.
+    fn due(self) -> Rig {
+        let mut rig = Rig::with_workers(LATER, WorkersKind::Nobody);
+        run(&mut rig, &[ROLLOVER, ROLLOVER, ROLLOVER, Step::Flush]);
+        rig.store().0.core.shards[0].run(Job::Seal).unwrap();
+        if matches!(self, Self::Unpack) {
+            rig.step(Step::Pack).unwrap();
+        }
+        rig
+    }
+
+    fn act(self, rig: &Rig) -> Result<(), Error> {
+        match self {
+            Self::Pack => rig.store().pack().map(drop),
+            Self::Unpack => rig.store().unpack().map(drop),
+            Self::Merge => rig.store().0.core.shards[0].run(Job::Merge),
+        }
+    }
+
+    /// Its operations, but for the many that only write or read bytes.
+    fn places(self) -> Vec<(usize, Kind)> {
+        let rig = self.due();
+        rig.disk.inject(Fault::Crash, usize::MAX);
+        self.act(&rig).unwrap();
+        let trace = rig.disk.trace();
+        let looks = trace.iter().filter(|kind| **kind == Kind::Look).count();
+        let mut look = 0;
+        let places = trace.into_iter().enumerate().filter(|(_, kind)| match kind {
+            Kind::Look => {
+                look += 1;
+                looks < 40 || look % (looks / 40 + 1) == 0 || look + 20 > looks
+            }
+            kind => !matches!(kind, Kind::Write | Kind::Store),
+        });
+        places.collect()
+    }
+}
+
+/// How many files of each kind the shard has.
+fn kinds(rig: &Rig) -> BTreeMap<String, usize> {
+    let mut kinds = BTreeMap::new();
+    for name in rig.disk.list(&Rig::dir().join("shard-00")).unwrap() {
+        let kind = name.rsplit_once('.').map_or(&*name, |(_, kind)| kind);
+        *kinds.entry(kind.to_owned()).or_default() += 1;
+    }
+    kinds
+}
+
+/// A store that stays open for months must not fill the disk with what its failed attempts have made.
+#[test]
+fn an_attempt_that_failed_leaves_no_file_when_another_has_succeeded() {
+    let mut dice = Dice(25);
+    for work in [Work::Pack, Work::Unpack, Work::Merge] {
+        let rig = work.due();
+        work.act(&rig).unwrap();
+        let expected = kinds(&rig);
+        for (place, kind) in work.places() {
+            let fault = [Fault::ErrorOnce, Fault::Phantom][dice.below(2)];
+            eprintln!("{work:?}: {fault:?} at {place}, {kind:?}");
+            let mut rig = work.due();
+            rig.disk.inject(fault, place);
+            let _ = work.act(&rig);
+            let cut = rig.disk.after_power_cut(Damage::Random, dice.next());
+            rig.disk.heal();
+            work.act(&rig).unwrap();
+            // What was done, and could not be removed, goes with the next look.
+            work.act(&rig).unwrap();
+            assert_eq!(kinds(&rig), expected);
+            rig.verify_open();
+            let again = rig.disk.after_power_cut(Damage::Random, dice.next());
+            for disk in [cut, again] {
+                let mut image = rig.on(disk);
+                image.open().unwrap();
+                image.verify(true);
+            }
+            rig.store = None;
+        }
+    }
+}
+
+/// Whether the manifest on disk is the one from before a failed attempt or the one that it wrote is not known then; so what
+/// another attempt takes away when it fails must not be what that manifest names.
+#[test]
+fn an_attempt_that_fails_again_takes_nothing_that_the_disk_may_name() {
+    let mut dice = Dice(26);
+    for work in [Work::Pack, Work::Unpack, Work::Merge] {
+        let places = work.places();
+        let named = places.iter().filter(|(_, kind)| matches!(kind, Kind::Rename | Kind::SyncDir));
+        let last: Vec<_> = named.rev().take(2).collect();
+        for (first, kind) in last {
+            for (second, _) in places.iter().skip(dice.below(2)).step_by(2) {
+                let fault = [Fault::ErrorOnce, Fault::Phantom][dice.below(2)];
+                let first_fault = if *kind == Kind::Rename { Fault::Phantom } else { fault };
+                eprintln!("{work:?}: {first_fault:?} at {first}, {kind:?}; then {fault:?} at {second}");
+                let mut rig = work.due();
+                rig.disk.inject(first_fault, *first);
+                assert!(work.act(&rig).is_err());
+                rig.disk.inject(fault, *second);
+                let _ = work.act(&rig);
+                rig.disk.heal();
+                rig.verify_open();
+                for damage in [Damage::Nothing, Damage::Everything, Damage::Random] {
+                    let mut image = rig.on(rig.disk.after_power_cut(damage, dice.next()));
+                    image.open().unwrap();
+                    image.verify(true);
+                }
+                rig.store = None;
+            }
+        }
+    }
 }

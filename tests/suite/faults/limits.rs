@@ -4,7 +4,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 
 use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
-use usertrail::{ErrorKind, Options, Store};
+use usertrail::{ErrorKind, Options, PackAfter, Store};
 
 use super::{
     append, assert_holds, assert_holds_reopened, event, notices_a_loss, options, process, run, user,
@@ -104,14 +104,15 @@ pub(super) fn without_descriptors(dir: &Path) {
     let count = append(&store, 0, 20_000);
     store.close().unwrap();
     drop(store);
-    // Fewer than there are segments, whatever their number: refused, with the reason, and nothing is kept.
-    for allowed in (0..20).map(|more| 4 + 2 * more) {
+    // Fewer than a store needs: refused, with the reason, and nothing is kept. How many segments there are doesn't matter.
+    for allowed in 4..24 {
         limit(Resource::Nofile, Some(allowed));
         let opened = Store::open(&dir);
         limit(Resource::Nofile, None);
         match opened {
-            Ok(store) => assert!(allowed >= 20, "{allowed} descriptors were enough: {:?}", store.stats()),
+            Ok(store) => assert!(allowed >= 8, "{allowed} descriptors were enough: {:?}", store.stats()),
             Err(error) => {
+                assert!(allowed < 20, "{allowed} descriptors were not enough: {error}");
                 assert_eq!(error.kind(), ErrorKind::Io, "{error}");
                 assert!(error.to_string().contains("Too many open files"), "{error}");
             }
@@ -144,7 +145,63 @@ fn descriptors_that_run_out_are_an_error_that_passes() {
     figure(
         "a limit of the process is an error that passes",
         "faults::limits::descriptors_that_run_out_are_an_error_that_passes",
-        "20 openings with too few, 2 appends to the end of the files: typed errors, no shard poisoned, 0 lost",
+        "20 openings with few, 2 appends to the end of the files: typed errors, no shard poisoned, 0 lost",
+        notices_a_loss(&store, count),
+    );
+}
+
+/// How many descriptors the process may have that makes more segments than that.
+const FEW: u64 = 64;
+
+pub(super) fn more_segments_than_descriptors(dir: &Path) {
+    let dir = dir.join("store");
+    limit(Resource::Nofile, Some(FEW));
+    let store = options().pack_after(PackAfter::Never).create_new(&dir).unwrap();
+    let count = append(&store, 0, 2 * FEW * 1_000);
+    store.flush().unwrap();
+    store.maintain().unwrap();
+    let segments =
+        |store: &Store| store.layout().unwrap().iter().map(|shard| shard.segments.len() as u64).sum();
+    let made: u64 = segments(&store);
+    assert!(made > FEW + FEW / 2, "{made} segments");
+    let opened = descriptors();
+    assert!(opened < FEW / 2, "{opened} descriptors for {made} segments");
+    let holds = |store: &Store| {
+        let page = store.user_log(&user("alice")).limit(10).page().unwrap();
+        let newest = page.iter().next().unwrap().unwrap();
+        assert_eq!(newest.session_id().unwrap(), Some(format!("s-{}", count - 1).as_str()));
+        assert_eq!(store.user_count(&user("alice")).unwrap(), count);
+    };
+    holds(&store);
+    store.close().unwrap();
+    drop(store);
+    let store = Store::open(&dir).unwrap();
+    assert!(segments(&store) >= made);
+    holds(&store);
+    drop(store);
+    let reader = Options::new().read_only(true).open(&dir).unwrap();
+    holds(&reader);
+    drop(reader);
+    // As many segments made of one pack.
+    let store = Store::open(&dir).unwrap();
+    assert!(store.pack().unwrap().events > 0);
+    holds(&store);
+    store.unpack().unwrap();
+    assert!(segments(&store) >= made);
+    assert_holds_reopened(store, &dir, count);
+}
+
+#[test]
+fn a_store_has_more_segments_than_its_process_may_have_descriptors() {
+    let dir = tempfile::tempdir().unwrap();
+    run("few-descriptors", dir.path(), "");
+    let store = Store::open(dir.path().join("store")).unwrap();
+    let count = store.user_count(&user("alice")).unwrap();
+    assert_holds(&store, count);
+    figure(
+        "a limit of the process is an error that passes",
+        "faults::limits::a_store_has_more_segments_than_its_process_may_have_descriptors",
+        "64 descriptors, more than 96 segments: made, opened, read, packed, unpacked, 0 lost",
         notices_a_loss(&store, count),
     );
 }
