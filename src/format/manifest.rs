@@ -309,16 +309,24 @@ mod tests {
     /// Numbers that nobody reaches by counting, under a checksum that matches.
     #[test]
     fn a_manifest_that_leaves_no_next_number_is_refused() {
-        let sound = shard();
-        let (pack, segment, rollback) = (sound.packs[0], sound.segments[0], sound.rollbacks[0]);
-        let wrong = [
-            ShardManifest { next_segment: u64::MAX, ..shard() },
-            ShardManifest { packs: vec![PackEntry { number: u64::MAX, ..pack }], ..shard() },
-            ShardManifest { segments: vec![SegmentEntry { generation: u32::MAX, ..segment }], ..shard() },
-            ShardManifest { rollbacks: vec![Rollback { epoch: u32::MAX, ..rollback }], ..shard() },
-        ];
-        for manifest in wrong {
-            assert!(ShardManifest::decode(&manifest.encode().unwrap()).is_err(), "{manifest:?}");
+        let with = |segment: u64, pack, generation, epoch| {
+            let sound = shard();
+            let packs = vec![PackEntry { number: pack, ..sound.packs[0] }];
+            let segments = vec![SegmentEntry { generation, ..sound.segments[0] }];
+            let rollbacks = vec![Rollback { epoch, ..sound.rollbacks[0] }];
+            let manifest = ShardManifest { next_segment: segment, packs, segments, rollbacks, ..sound };
+            ShardManifest::decode(&manifest.encode().unwrap())
+        };
+        let (long, short) = (u64::MAX / 2, u32::MAX / 2);
+        assert!(with(long, long, short, short).is_ok());
+        for refused in [
+            with(long + 1, long, short, short),
+            with(long, long + 1, short, short),
+            with(long, long, short + 1, short),
+            with(long, long, short, short + 1),
+            with(u64::MAX, u64::MAX, u32::MAX, u32::MAX),
+        ] {
+            assert!(refused.is_err(), "{refused:?}");
         }
     }
 

@@ -339,6 +339,29 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    fn part(base: u64, count: u64) -> Part {
+        Part {
+            segment: 1,
+            generation: 0,
+            salt: 2,
+            file_bytes: 1 << 20,
+            created_at_micros: 3,
+            base,
+            count,
+            recorded_max_micros: 4,
+            users_total: 5,
+        }
+    }
+
+    #[test]
+    fn a_segment_has_room_for_as_many_records_as_its_file_holds() {
+        let has_room = |file_bytes, count| Part { file_bytes, ..part(0, count) }.has_room();
+        assert!(has_room(10 * RECORD_BYTES_MIN, 10));
+        assert!(!has_room(10 * RECORD_BYTES_MIN, 11));
+        assert!(has_room(u64::from(u32::MAX), 1));
+        assert!(!has_room(u64::from(u32::MAX) + 1, 1));
+    }
+
     fn header() -> PackHeader {
         PackHeader {
             store_id: [9; 16],
@@ -399,17 +422,6 @@ mod tests {
 
     #[test]
     fn the_summary_comes_back_and_must_agree_with_the_header() {
-        let part = |base, count| Part {
-            segment: 1,
-            generation: 0,
-            salt: 2,
-            file_bytes: 1 << 20,
-            created_at_micros: 3,
-            base,
-            count,
-            recorded_max_micros: 4,
-            users_total: 5,
-        };
         let pages = vec![PageStart { key: 1, ordinal: 0 }];
         let summary = Summary { parts: vec![part(100, 20), part(120, 30)], pages: pages.clone() };
         assert_eq!(Summary::decode(&summary.encode().unwrap(), &header()), Ok(summary));
