@@ -32,11 +32,11 @@ pub(super) fn shard_dir(dir: &Path, shard: u16) -> PathBuf {
 /// Whether a store can be made here: nothing is there, or only what a creation that was cut short left behind. Without the lock
 /// it is a guess: another creation may be about to end.
 pub(super) fn is_vacant(disk: &dyn Disk, dir: &Path) -> Result<bool> {
-    let names = match disk.list(dir) {
-        Ok(names) => names,
-        Err(error) if error.io_kind().is_none() && !dir.exists() => return Ok(true),
-        Err(error) => return Err(error),
-    };
+    // Looked for first: one that is made after that is passed over here, and seen under the lock.
+    if !disk.exists(dir)? {
+        return Ok(true);
+    }
+    let names = disk.list(dir)?;
     let own = |name: &String| {
         [KEY_NAME, LOCK_NAME, LIVE_NAME].contains(&name.as_str())
             || name.starts_with("shard-")
