@@ -13,7 +13,8 @@ pub enum ErrorKind {
     NotAStore,
     /// A store (or something else) is already there.
     AlreadyExists,
-    /// Another process (or another `Store` of this one) has the store open for writing.
+    /// Another process (or another `Store` of this one) has the store open for writing, or readers that open it one after the
+    /// other leave a writer no gap.
     Locked,
     /// The store was written by a newer version of the format.
     NewerFormat,

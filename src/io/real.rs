@@ -34,6 +34,8 @@ pub(crate) struct RealDisk {
 const WRITER_PATIENCE: Duration = Duration::from_millis(500);
 /// And while readers do: each for as long as it opens the store, but there may be many.
 const READERS_PATIENCE: Duration = Duration::from_secs(30);
+/// How often it looks meanwhile: readers leave short gaps.
+const LOCK_POLL: Duration = Duration::from_millis(1);
 
 impl Disk for RealDisk {
     fn create_dir(&self, path: &Path) -> Result<()> {
@@ -189,11 +191,8 @@ impl Disk for RealDisk {
             }
             Err(source) => return Err(Error::io("open the lock file", path, source)),
         };
-        match file.try_lock_shared() {
-            Ok(()) => Ok(Some(Box::new(RealLock { _file: Some(file) }))),
-            Err(TryLockError::WouldBlock) => Ok(None),
-            Err(TryLockError::Error(source)) => Err(Error::io("lock", path, source)),
-        }
+        let got = is_got(file.try_lock_shared(), path)?;
+        Ok(got.then(|| Box::new(RealLock { _file: Some(file) }) as Box<dyn LockGuard>))
     }
 
     fn shared_words(&self, path: &Path, words: usize, access: Access) -> Result<SharedWords> {
@@ -241,25 +240,27 @@ impl Disk for RealDisk {
     }
 }
 
+/// Whether a lock was got; an error is not somebody else's having it.
+fn is_got(outcome: std::result::Result<(), TryLockError>, path: &Path) -> Result<bool> {
+    match outcome {
+        Ok(()) => Ok(true),
+        Err(TryLockError::WouldBlock) => Ok(false),
+        Err(TryLockError::Error(source)) => Err(Error::io("lock", path, source)),
+    }
+}
+
 /// Locks a writer's lock file, or says who has it.
 fn lock_patiently(file: &mut File, path: &Path, of_writer: Duration, of_readers: Duration) -> Result<()> {
     let began = Instant::now();
-    let failed = |error| match error {
-        TryLockError::WouldBlock => None,
-        TryLockError::Error(source) => Some(Error::io("lock", path, source)),
-    };
-    loop {
-        let Err(error) = file.try_lock() else { return Ok(()) };
-        if let Some(error) = failed(error) {
-            return Err(error);
-        }
+    while !is_got(file.try_lock(), path)? {
         // What can be shared is not a writer's.
-        let readers = match file.try_lock_shared() {
-            Ok(()) => file.unlock().map(|()| true).map_err(|source| Error::io("unlock", path, source))?,
-            Err(error) => failed(error).map_or(Ok(false), Err)?,
-        };
+        let readers = is_got(file.try_lock_shared(), path)?;
+        if readers {
+            file.unlock().map_err(|source| Error::io("unlock", path, source))?;
+        }
         if began.elapsed() < if readers { of_readers } else { of_writer } {
-            std::thread::sleep(Duration::from_millis(if readers { 1 } else { 5 }));
+            // The kernel has no wait for a lock that ends with time: it is asked again.
+            std::thread::sleep(LOCK_POLL);
             continue;
         }
         let message = if readers {
@@ -272,6 +273,7 @@ fn lock_patiently(file: &mut File, path: &Path, of_writer: Duration, of_readers:
         };
         return Err(Error::at(ErrorKind::Locked, path, message));
     }
+    Ok(())
 }
 
 /// Refuses what would be longer than the process's limit on the size of files, before the kernel does.

@@ -298,7 +298,8 @@ mod loom_tests {
         });
     }
 
-    /// A commit and the sealing of a segment tell what is durable: this process by one tail, others by another.
+    /// A commit and the sealing of a segment tell what is durable: this process by one tail, others by another. The order is that
+    /// of `Shard::tell_durable`, whose second word is a mapped one that loom doesn't know.
     fn tell_twice() {
         loom::model(|| {
             let tails = Arc::new((CountTail::new(0), CountTail::new(0)));

@@ -17,7 +17,8 @@ use crate::segment::create::create_file;
 use crate::segment::seal::plan;
 use crate::segment::{Segment, map_file};
 
-/// How many segments' files are open at a time: a pack may stand for more of them than a process may have files open.
+/// How many segments' files are open at a time: a pack may stand for more of them than a process may have files open. Records
+/// come user by user, so behind more segments than these most records open a file anew.
 const OPEN_MAX: usize = 16;
 
 /// The files of segments on their way back, those that were opened last.
@@ -153,6 +154,7 @@ fn seal(file: &Arc<dyn DiskFile>, made: &Making) -> Result<Segment> {
         file.write_all_at(*offset, bytes)?;
     }
     file.sync_data()?;
+    // Nobody writes to it any more: its sidecar may be read, too.
     let _ = segment.map().publish_up_to(segment.map().len());
     Ok(segment.with_footer(sealing.footer))
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::Write;
+use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
@@ -138,6 +139,32 @@ fn give(path: &std::path::Path, user: u32, of_directory: u32, of_file: u32) {
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(rights)).unwrap();
 }
 
+const NOBODY: u32 = 65_534;
+
+/// A command of somebody who is not the superuser.
+fn as_nobody(args: &[&str]) -> Command {
+    let mut command = command(args);
+    command.uid(NOBODY).gid(NOBODY);
+    command
+}
+
+/// The same where there can be no more threads: the process itself is all that the user may have.
+fn alone_as_nobody(args: &[&str]) -> Command {
+    let mut command = Command::new("prlimit");
+    command.args(["--nproc=1", BINARY]).args(args).stdin(Stdio::null()).uid(NOBODY).gid(NOBODY);
+    command
+}
+
+/// Whether there can be such commands; says so if not.
+fn nobody_is_allowed(test: &str) -> bool {
+    let allowed = as_nobody(&["--version"]).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    let allowed = allowed.is_ok_and(|status| status.success());
+    if !allowed {
+        crate::figures::skipped(format!("{test}: can't run as another user"));
+    }
+    allowed
+}
+
 #[test]
 fn where_there_can_be_no_more_threads_it_is_said() {
     use std::os::unix::fs::PermissionsExt;
@@ -162,34 +189,6 @@ fn where_there_can_be_no_more_threads_it_is_said() {
     // Nothing is in the way when there are some again.
     finish(as_nobody(&ingest)).ends_with(0);
     assert_eq!(list_all(&store, "alice").len(), 1);
-}
-
-const NOBODY: u32 = 65_534;
-
-/// A command of somebody who is not the superuser.
-fn as_nobody(args: &[&str]) -> Command {
-    use std::os::unix::process::CommandExt;
-    let mut command = command(args);
-    command.uid(NOBODY).gid(NOBODY);
-    command
-}
-
-/// The same where there can be no more threads: the process itself is all that the user may have.
-fn alone_as_nobody(args: &[&str]) -> Command {
-    use std::os::unix::process::CommandExt;
-    let mut command = Command::new("prlimit");
-    command.args(["--nproc=1", BINARY]).args(args).stdin(Stdio::null()).uid(NOBODY).gid(NOBODY);
-    command
-}
-
-/// Whether there can be such commands; says so if not.
-fn nobody_is_allowed(test: &str) -> bool {
-    let allowed = as_nobody(&["--version"]).stdout(Stdio::null()).stderr(Stdio::null()).status();
-    let allowed = allowed.is_ok_and(|status| status.success());
-    if !allowed {
-        crate::figures::skipped(format!("{test}: can't run as another user"));
-    }
-    allowed
 }
 
 #[test]

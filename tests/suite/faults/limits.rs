@@ -135,18 +135,22 @@ pub(super) fn without_descriptors(dir: &Path) {
     assert_holds_reopened(store, &dir, count);
 }
 
-#[test]
-fn descriptors_that_run_out_are_an_error_that_passes() {
+/// Does this in a process of its own; what it stored is there afterwards.
+fn passes(task: &str, test: &str, told: &str) {
     let dir = tempfile::tempdir().unwrap();
-    run("descriptors", dir.path(), "");
+    run(task, dir.path(), "");
     let store = Store::open(dir.path().join("store")).unwrap();
     let count = store.user_count(&user("alice")).unwrap();
     assert_holds(&store, count);
-    figure(
-        "a limit of the process is an error that passes",
+    figure("a limit of the process is an error that passes", test, told, notices_a_loss(&store, count));
+}
+
+#[test]
+fn descriptors_that_run_out_are_an_error_that_passes() {
+    passes(
+        "descriptors",
         "faults::limits::descriptors_that_run_out_are_an_error_that_passes",
         "20 openings with few, 2 appends to the end of the files: typed errors, no shard poisoned, 0 lost",
-        notices_a_loss(&store, count),
     );
 }
 
@@ -193,15 +197,9 @@ pub(super) fn more_segments_than_descriptors(dir: &Path) {
 
 #[test]
 fn a_store_has_more_segments_than_its_process_may_have_descriptors() {
-    let dir = tempfile::tempdir().unwrap();
-    run("few-descriptors", dir.path(), "");
-    let store = Store::open(dir.path().join("store")).unwrap();
-    let count = store.user_count(&user("alice")).unwrap();
-    assert_holds(&store, count);
-    figure(
-        "a limit of the process is an error that passes",
+    passes(
+        "few-descriptors",
         "faults::limits::a_store_has_more_segments_than_its_process_may_have_descriptors",
         "64 descriptors, more than 96 segments: made, opened, read, packed, unpacked, 0 lost",
-        notices_a_loss(&store, count),
     );
 }
