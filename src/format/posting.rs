@@ -180,12 +180,23 @@ impl TimeRange {
     /// The range of no events, which widens to anything.
     pub(crate) const EMPTY: Self = Self { min: i64::MAX, max: i64::MIN };
 
+    /// The range of one event.
+    pub(crate) const fn at(at: i64) -> Self {
+        Self { min: at, max: at }
+    }
+
     /// The range of both.
     #[must_use]
     pub(crate) const fn with(self, at: i64) -> Self {
+        self.union(Self::at(at))
+    }
+
+    /// The range of both.
+    #[must_use]
+    pub(crate) const fn union(self, other: Self) -> Self {
         Self {
-            min: if at < self.min { at } else { self.min },
-            max: if at > self.max { at } else { self.max },
+            min: if other.min < self.min { other.min } else { self.min },
+            max: if other.max > self.max { other.max } else { self.max },
         }
     }
 }

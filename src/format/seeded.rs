@@ -7,6 +7,10 @@ use std::sync::OnceLock;
 /// A bug that a test can switch on in its own thread, or in a process that exists for it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Bug {
+    /// A segment that was sealed over a damaged record is taken for one whose checksums were compared.
+    DamageTakenForChecked,
+    /// A damaged record of a segment that is sealed is indexed as if it had occurred at one known time.
+    DamageAtOneTime,
     /// A record's checksum is not compared.
     ChecksumIgnored,
     /// A waiter is told that its record is durable before anything was synced.

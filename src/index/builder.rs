@@ -32,8 +32,8 @@ pub(crate) struct UserPostings<'p> {
     pub(crate) user: Fingerprint,
     pub(crate) count_before: u64,
     pub(crate) postings: &'p [Posting],
-    /// The `occurred_at` of each posting, microseconds.
-    pub(crate) times: &'p [i64],
+    /// What is known of the `occurred_at` of each posting, microseconds.
+    pub(crate) times: &'p [TimeRange],
 }
 
 /// Collects users, in rising order of fingerprints, and then makes the file.
@@ -77,7 +77,7 @@ impl RunBuilder {
         }
         let chunks = user.postings.chunks(BLOCK_POSTINGS_MAX).zip(user.times.chunks(BLOCK_POSTINGS_MAX));
         for (number, (postings, times)) in chunks.enumerate() {
-            let range = times.iter().fold(TimeRange::EMPTY, |range, at| range.with(*at));
+            let range = times.iter().fold(TimeRange::EMPTY, |all, one| all.union(*one));
             let summary = BlockSummary {
                 offset: u32::try_from(self.postings.len() - table_at).map_err(|_| too_many())?,
                 first_index: u32::try_from(number * BLOCK_POSTINGS_MAX).map_err(|_| too_many())?,

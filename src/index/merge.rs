@@ -381,7 +381,7 @@ impl<'u> User<'u> {
                 for posting in decoded.postings() {
                     block.push(input.translate(*posting)?);
                 }
-                times = times.with(decoded.times.min).with(decoded.times.max);
+                times = times.union(decoded.times);
             }
         }
         if block.is_empty() { Ok(()) } else { take(&block, times) }
@@ -548,7 +548,9 @@ mod tests {
         let mut builder = RunBuilder::new(scope(5, 0), 1);
         let postings = [Posting { ordinal: 2, tags: Tags::new(1, 1, 1, 1, 0) }];
         let user = Fingerprint([7; 16]);
-        builder.push(UserPostings { user, count_before: 0, postings: &postings, times: &[1] }).unwrap();
+        builder
+            .push(UserPostings { user, count_before: 0, postings: &postings, times: &[TimeRange::at(1)] })
+            .unwrap();
         let bytes = builder.finish(&Dictionaries::default()).unwrap();
         let (disk, path) = (MemoryDisk::default(), Path::new("small.run"));
         disk.write_synced(path, &bytes, Mode::Shared).unwrap();

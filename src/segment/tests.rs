@@ -14,6 +14,7 @@ use memmap2::MmapMut;
 use super::create::create_file;
 use super::{Segment, map_file, seal};
 use crate::event::{Action, Assigned, EventId, NewEvent, Timestamp, assign, encode_leaf};
+use crate::format::posting::TimeRange;
 use crate::format::record::{self, Envelope, Salt};
 use crate::format::segment::{Footer, Header, RECORDS_START};
 use crate::io::memory::MemoryDisk;
@@ -133,7 +134,7 @@ fn written_on_memory(records: usize) -> (Arc<Memory>, Writing) {
 fn sealed(disk: &MemoryDisk, records: usize) -> (Arc<dyn DiskFile>, Vec<usize>, Footer) {
     let Writing { segment, appender, offsets } = written(disk, records);
     drop(appender);
-    let sealing = seal::seal(&segment, 4).unwrap();
+    let sealing = seal::seal(&segment, 4, TimeRange::EMPTY).unwrap();
     (Arc::clone(segment.file().unwrap()), offsets, sealing.footer)
 }
 

@@ -176,12 +176,9 @@ impl Shard {
         let segment = &frozen.segment;
         // No fault of the disk: tried again when the limit is gone.
         segment.file()?.check_size_limit()?;
-        let Sealing { footer, times, .. } = seal(segment, frozen.users_total).inspect_err(|error| {
-            // Records may be among what the sync lost. A full disk can't be the cause: the space was allocated.
-            if error.kind() != ErrorKind::Corruption {
-                self.set_poisoned(error);
-            }
-        })?;
+        let sealing = seal(segment, frozen.users_total, frozen.tail.occurred());
+        // Records may be among what the sync lost. A full disk can't be the cause: the space was allocated.
+        let Sealing { footer, times, .. } = sealing.inspect_err(|error| self.set_poisoned(error))?;
         // As in a commit: what somebody removed is gone at the next opening.
         segment.check_name().inspect_err(|error| self.set_poisoned(error))?;
         // Every earlier segment is sealed, so everything up to here is synced.
@@ -191,7 +188,8 @@ impl Shard {
         self.mark_sealed(id)?;
         self.fold_sealed(run.as_ref());
         let _ = segment.map().publish_up_to(segment.map().len());
-        let sealed = Arc::new(segment.with_footer(footer));
+        let sealed = Arc::new(segment.with_footer(footer, times.damaged() == 0));
+        self.damaged_records.fetch_add(times.damaged() as u64, Ordering::Relaxed);
         self.change_view(|view| {
             for slot in &mut view.segments {
                 if slot.header().segment == id {

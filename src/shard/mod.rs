@@ -170,6 +170,8 @@ pub(crate) struct Shard {
     pub(crate) slot_floor: AtomicU64,
     pub(crate) users_total: AtomicU64,
     pub(crate) rollover_waits: AtomicU64,
+    /// Records that were found damaged when their segments were sealed.
+    pub(crate) damaged_records: AtomicU64,
     /// How large a segment is filled before its index is, as the last one had it.
     segment_bytes_wanted: AtomicU64,
     /// What the sealing that runs takes of memory, about.
@@ -228,6 +230,7 @@ impl Shard {
             slot_floor: AtomicU64::new(0),
             users_total: AtomicU64::new(opened.users_total),
             rollover_waits: AtomicU64::new(0),
+            damaged_records: AtomicU64::new(0),
             segment_bytes_wanted: AtomicU64::new(u64::MAX),
             sealing_bytes: AtomicU64::new(0),
             following: Mutex::default(),

@@ -26,16 +26,16 @@ use crate::io::{Access, DiskFile, Mode, replace_file};
 use crate::segment::create::{merged_run_path, run_path};
 use crate::segment::pack::Pack;
 use crate::segment::scan::{Start, scan};
-use crate::segment::seal::plan;
+use crate::segment::seal::{Times, plan};
 use crate::segment::{Segment, map_file};
 
-/// Writes the run of a full segment; none if no event in it has a user. `times` is each record's `occurred_at`.
+/// Writes the run of a full segment; none if no event in it has a user.
 pub(super) fn write_run(
     context: &Context,
     dir: &Path,
     segment: &Covered,
     tail: &TailIndex,
-    times: &[i64],
+    times: &Times,
 ) -> Result<Option<Arc<Run>>> {
     let path = run_path(dir, segment.id);
     let mut users = tail.users();
@@ -49,7 +49,7 @@ pub(super) fn write_run(
         base: segment.base,
         records: segment.end - segment.base,
         salt: segment.salt,
-        time_base: times.first().copied().unwrap_or_default(),
+        time_base: times.base(),
         level: 0,
     };
     let mut builder = RunBuilder::new(scope, users.len());
@@ -58,9 +58,7 @@ pub(super) fn write_run(
         let found = tail.sealed_user(slot);
         let postings = found.postings();
         user_times.clear();
-        user_times.extend(
-            postings.iter().map(|posting| times.get(posting.ordinal as usize).copied().unwrap_or_default()),
-        );
+        user_times.extend(postings.iter().map(|posting| times.of(posting.ordinal as usize)));
         let count_before = found.count_before();
         builder.push(UserPostings { user, count_before, postings: &postings, times: &user_times })?;
     }
@@ -280,7 +278,7 @@ fn remake_run(context: &Context, dir: &Path, segment: &Covered) -> Result<Option
         *place.ok_or_else(lost)? = event.occurred_at().as_micros();
         Ok(())
     })?;
-    write_run(context, dir, segment, &tail, &times)
+    write_run(context, dir, segment, &tail, &Times::of_intact(times))
 }
 
 /// Makes a damaged footer anew from the segment's records, in a copy of the file that takes its place.
@@ -305,7 +303,7 @@ pub(super) fn remake_footer(
     }
     let tail = TailIndex::new(base, segment.records_max());
     let replayed = replay(&context.key, &segment, &tail, 0, &found.offsets)?;
-    let sealing = plan(&segment, users_before + replayed.new_users)?;
+    let sealing = plan(&segment, users_before + replayed.new_users, None)?;
     let mut bytes = context.disk.read(&path, file.len())?;
     for (offset, part) in &sealing.parts {
         let place = usize::try_from(*offset).ok().and_then(|at| bytes.get_mut(at..at + part.len()));

@@ -26,6 +26,8 @@ mod pack;
 mod read;
 #[cfg(test)]
 mod removal_tests;
+#[cfg(test)]
+mod sealing_tests;
 mod stats;
 #[cfg(test)]
 mod stress_tests;
@@ -261,7 +263,7 @@ impl Inner {
             let _ = shard.write_closing_checkpoint();
             shard.close_heads();
         }
-        // What waits to be sealed is sealed at the next opening; only damage or a full disk leads there.
+        // What waits to be sealed is sealed at the next opening; only a full disk leads there.
         marked.and(sealed.or_else(|error| match error.kind() {
             ErrorKind::StorageFull => Ok(()),
             _ => Err(error),

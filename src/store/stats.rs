@@ -61,6 +61,9 @@ pub struct Stats {
     pub commits: u64,
     /// How often a writer waited for the next segment's file.
     pub rollover_waits: u64,
+    /// Records that this process found damaged when it sealed their segments: asked for, each is an error that says where it
+    /// lies, and so is [`Store::check`](crate::Store::check).
+    pub damaged_records: u64,
     /// Records touched by queries of this process.
     pub records_read: u64,
     /// Pages made by this process.
@@ -230,6 +233,7 @@ impl Core {
             unsynced_bytes: 0,
             commits: self.committer.commits(),
             rollover_waits: 0,
+            damaged_records: 0,
             records_read: self.reads.records.load(Ordering::Relaxed),
             pages: self.reads.pages.load(Ordering::Relaxed),
             per_shard: Vec::new(),
@@ -258,6 +262,7 @@ impl Core {
             stats.merged_bytes += shard.merged_bytes.load(Ordering::Relaxed);
             stats.merge_waiting_bytes += shard.merge_waiting_bytes(view);
             stats.rollover_waits += shard.rollover_waits.load(Ordering::Relaxed);
+            stats.damaged_records += shard.damaged_records.load(Ordering::Relaxed);
             let usage = shard.usage(view);
             stats.memory.add(&usage);
             stats.segment_memory_bytes +=

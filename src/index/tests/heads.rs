@@ -44,7 +44,7 @@ impl Log {
         let scope = RunScope { store_id: [3; 16], shard: 7, base, records, salt: 1, time_base: 0, level: 0 };
         let mut builder = RunBuilder::new(scope, postings.len());
         for (user, (count_before, postings)) in &postings {
-            let times = vec![0; postings.len()];
+            let times = vec![TimeRange::at(0); postings.len()];
             let user = UserPostings { user: *user, count_before: *count_before, postings, times: &times };
             builder.push(user).unwrap();
         }

@@ -70,7 +70,7 @@ fn part_of(list: &List, number: usize, part: std::ops::Range<usize>) -> Option<R
                 posting(*ordinal as usize - part.start, &Entry { action, service, ..*entry })
             })
             .collect();
-        let times: Vec<i64> = listed.iter().map(|listed| listed.entry.at).collect();
+        let times: Vec<_> = listed.iter().map(|listed| TimeRange::at(listed.entry.at)).collect();
         let count_before = before(user) + earlier as u64;
         let (postings, times) = (&postings[..], &times[..]);
         builder.push(UserPostings { user: fingerprint(user), count_before, postings, times }).unwrap();
@@ -253,7 +253,7 @@ fn a_dictionary_that_overflows_makes_records_be_asked() {
         let postings: Vec<Posting> = (0..EACH)
             .map(|n| posting(n, &Entry { service: u16::try_from(n + 1).unwrap(), ..plain(n) }))
             .collect();
-        let times = vec![0; EACH];
+        let times = vec![TimeRange::at(0); EACH];
         let count_before = (number * EACH) as u64;
         let user = fingerprint(0);
         builder.push(UserPostings { user, count_before, postings: &postings, times: &times }).unwrap();
@@ -360,7 +360,7 @@ fn merge_of_many(users: usize, each: usize) -> (u64, usize, usize, Vec<u64>) {
     fingerprints.sort_unstable();
     let records = (users * each) as u64;
     let mut builder = RunBuilder::new(scope(BASE, records, 0), users);
-    let times = vec![6_000; each];
+    let times = vec![TimeRange::at(6_000); each];
     for (place, user) in fingerprints.iter().enumerate() {
         let tags = Tags::new(1, 1, 1, 1, 0);
         let ordinal = |n: usize| u32::try_from(place * each + n).unwrap();

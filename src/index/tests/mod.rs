@@ -21,7 +21,7 @@ use super::selection::{Kinds, Selection};
 use super::{Candidate, Direction, Range};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::keys::IndexKey;
-use crate::format::posting::{ACTION_CODE_OTHER, Posting, SERVICE_CODE_OTHER, TagMask, Tags};
+use crate::format::posting::{ACTION_CODE_OTHER, Posting, SERVICE_CODE_OTHER, TagMask, Tags, TimeRange};
 use crate::ids::Fingerprint;
 
 /// The shard sequence that all tests count from.

@@ -54,7 +54,7 @@ fn run_of(part: std::ops::Range<usize>) -> Run {
     let scope = RunScope { store_id: [0; 16], shard: 0, base, records, salt: 0, time_base: 0, level: 0 };
     let mut builder = RunBuilder::new(scope, 1);
     let postings: Vec<Posting> = part.clone().map(|n| posting(n - part.start, &event(n))).collect();
-    let times: Vec<i64> = part.clone().map(|n| event(n).at).collect();
+    let times: Vec<_> = part.clone().map(|n| TimeRange::at(event(n).at)).collect();
     let count_before = part.start as u64;
     let user = UserPostings { user: fingerprint(0), count_before, postings: &postings, times: &times };
     builder.push(user).unwrap();

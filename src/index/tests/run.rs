@@ -41,7 +41,7 @@ pub(super) fn build(list: &List) -> Vec<u8> {
         let listed = list.of(user, usize::MAX);
         let postings: Vec<Posting> =
             listed.iter().map(|listed| posting(listed.ordinal as usize, &listed.entry)).collect();
-        let times: Vec<i64> = listed.iter().map(|listed| listed.entry.at).collect();
+        let times: Vec<_> = listed.iter().map(|listed| TimeRange::at(listed.entry.at)).collect();
         let user_postings = UserPostings {
             user: fingerprint(user),
             count_before: before(user),

@@ -149,14 +149,14 @@ fn seal(file: &Arc<dyn DiskFile>, made: &Making) -> Result<Segment> {
         }
     }
     segment.publish(made.part.count);
-    let sealing = plan(&segment, made.part.users_total)?;
+    let sealing = plan(&segment, made.part.users_total, None)?;
     for (offset, bytes) in &sealing.parts {
         file.write_all_at(*offset, bytes)?;
     }
     file.sync_data()?;
     // Nobody writes to it any more: its sidecar may be read, too.
     let _ = segment.map().publish_up_to(segment.map().len());
-    Ok(segment.with_footer(sealing.footer))
+    Ok(segment.with_footer(sealing.footer, true))
 }
 
 /// The temporary names of the segments that a pack stands for.

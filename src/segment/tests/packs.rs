@@ -69,7 +69,7 @@ fn log(disk: &MemoryDisk, segment: u64, sequences: Range<u64>) -> Arc<Segment> {
     appender.publish();
     growing.publish(sequences.end - sequences.start);
     drop(appender);
-    let footer = seal::seal(&growing, 4).unwrap().footer;
+    let footer = seal::seal(&growing, 4, TimeRange::EMPTY).unwrap().footer;
     let map = map_file(&file, file.len(), Access::Read).unwrap();
     Arc::new(Segment::sealed(file.path(), map, header, footer))
 }

@@ -10,6 +10,7 @@ use super::{
     written_on_memory,
 };
 use crate::error::ErrorKind;
+use crate::format::posting::TimeRange;
 use crate::format::record::record_bytes;
 use crate::format::segment::{Footer, RECORDS_START, TRAILER_BYTES, encode_footer};
 use crate::io::faulty::{FaultyDisk, Kind};
@@ -119,9 +120,10 @@ fn what_this_process_sealed_needs_no_second_look() {
     let disk = MemoryDisk::default();
     let writing = written(&disk, 3);
     drop(writing.appender);
-    let sealing = seal::seal(&writing.segment, 1).unwrap();
-    assert_eq!(sealing.times, (BASE..BASE + 3).map(occurred).collect::<Vec<_>>());
-    let again = writing.segment.with_footer(sealing.footer);
+    let sealing = seal::seal(&writing.segment, 1, TimeRange::EMPTY).unwrap();
+    let times: Vec<_> = (0..3).map(|ordinal| sealing.times.of(ordinal)).collect();
+    assert_eq!(times, (BASE..BASE + 3).map(|sequence| TimeRange::at(occurred(sequence))).collect::<Vec<_>>());
+    let again = writing.segment.with_footer(sealing.footer, true);
     assert_eq!((again.base(), again.published(), again.memory().checked), (BASE, 3, 0));
     // Nobody has published the sidecar in this mapping yet.
     assert_eq!(again.offset_of(0), None);
@@ -268,7 +270,7 @@ fn a_closed_segment_is_sealed_behind_what_was_used() {
     let used_to = writing.end() as u64 + 4096;
     writing.segment.close(BASE + 2, used_to);
     assert_eq!((writing.segment.closed_end(), writing.segment.used_to()), (Some(BASE + 2), used_to));
-    let sealing = seal::plan(&writing.segment, 1).unwrap();
+    let sealing = seal::plan(&writing.segment, 1, None).unwrap();
     assert_eq!(sealing.footer.sidecar_offset, used_to);
     assert_eq!(sealing.footer.records_end, writing.end() as u64);
     let [(sidecar_at, sidecar), (footer_at, _), (trailer_at, trailer)] = sealing.parts;
