@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::open::Host;
+use super::open::{Host, live_words};
 use super::options::{Durability, Options};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::keys::{IndexKey, ROUTE_HASH_VERSION};
@@ -140,6 +140,8 @@ pub(super) fn create_files(options: &Options, host: &Host, dir: &Path) -> Result
     for shard in 0..manifest.shards {
         create_shard(&**disk, dir, &manifest, shard)?;
     }
+    // Whoever sees the store while it has a writer, as it has from the beginning, finds the tails.
+    disk.shared_words(&dir.join(LIVE_NAME), live_words(&manifest), Access::Write)?;
     // The shards' names come before the name that makes it a store, and the directory's own before both.
     disk.sync_dir(dir)?;
     #[cfg(test)]
@@ -240,6 +242,16 @@ mod tests {
         let events = events_after_a_second_creation();
         seed(None);
         assert!(!matches!(events, Ok(1)), "the seeded bug went unnoticed");
+    }
+
+    #[test]
+    fn a_store_is_read_from_when_it_is_one() {
+        let host = Host { workers: WorkersKind::Caller, ..Host::machine(MemoryDisk::default()) };
+        let (options, dir) = (Options::new().shards(1), PathBuf::from("memory"));
+        // Its creator has the lock, and has not begun to write.
+        let _created = create(&options, &host, &dir).unwrap();
+        let reader = open(&Options::new().read_only(true), &host, dir).unwrap();
+        assert_eq!(reader.stats().unwrap().events, 0);
     }
 
     #[test]

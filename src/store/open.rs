@@ -150,7 +150,7 @@ fn open_writer(options: &Options, host: &Host, dir: PathBuf) -> Result<Store> {
     open_locked(options, host, dir, lock)
 }
 
-fn live_words(manifest: &StoreManifest) -> usize {
+pub(super) fn live_words(manifest: &StoreManifest) -> usize {
     live_word(ShardId::new(manifest.shards))
 }
 
