@@ -26,14 +26,12 @@ pub(crate) struct RunScope {
     pub(crate) level: u32,
 }
 
-/// A user's postings with their times, oldest first.
+/// A user's postings, oldest first.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct UserPostings<'p> {
     pub(crate) user: Fingerprint,
     pub(crate) count_before: u64,
     pub(crate) postings: &'p [Posting],
-    /// What is known of the `occurred_at` of each posting, microseconds.
-    pub(crate) times: &'p [TimeRange],
 }
 
 /// Collects users, in rising order of fingerprints, and then makes the file.
@@ -55,8 +53,12 @@ impl RunBuilder {
         }
     }
 
-    /// Adds a user with at least one posting.
-    pub(crate) fn push(&mut self, user: UserPostings<'_>) -> Result<()> {
+    /// Adds a user with at least one posting. `times` is what is known of the `occurred_at` of each, microseconds.
+    pub(crate) fn push(
+        &mut self,
+        user: UserPostings<'_>,
+        times: impl IntoIterator<Item = TimeRange>,
+    ) -> Result<()> {
         let Some(last) = user.postings.last() else { return Ok(()) };
         let too_many =
             || Error::new(ErrorKind::InvalidOption, "a run can't hold so many postings of one user");
@@ -75,9 +77,9 @@ impl RunBuilder {
         if blocks > 1 {
             self.postings.resize(table_at + blocks * TableForm::Even.line_bytes(), 0);
         }
-        let chunks = user.postings.chunks(BLOCK_POSTINGS_MAX).zip(user.times.chunks(BLOCK_POSTINGS_MAX));
-        for (number, (postings, times)) in chunks.enumerate() {
-            let range = times.iter().fold(TimeRange::EMPTY, |all, one| all.union(*one));
+        let mut times = times.into_iter();
+        for (number, postings) in user.postings.chunks(BLOCK_POSTINGS_MAX).enumerate() {
+            let range = times.by_ref().take(postings.len()).fold(TimeRange::EMPTY, TimeRange::union);
             let summary = BlockSummary {
                 offset: u32::try_from(self.postings.len() - table_at).map_err(|_| too_many())?,
                 first_index: u32::try_from(number * BLOCK_POSTINGS_MAX).map_err(|_| too_many())?,

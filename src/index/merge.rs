@@ -549,7 +549,7 @@ mod tests {
         let postings = [Posting { ordinal: 2, tags: Tags::new(1, 1, 1, 1, 0) }];
         let user = Fingerprint([7; 16]);
         builder
-            .push(UserPostings { user, count_before: 0, postings: &postings, times: &[TimeRange::at(1)] })
+            .push(UserPostings { user, count_before: 0, postings: &postings }, [TimeRange::at(1)])
             .unwrap();
         let bytes = builder.finish(&Dictionaries::default()).unwrap();
         let (disk, path) = (MemoryDisk::default(), Path::new("small.run"));

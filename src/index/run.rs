@@ -50,6 +50,15 @@ pub(crate) struct Run {
 impl Run {
     /// Reads header, checksums and dictionaries; the rest when it is asked for.
     pub(crate) fn open(path: &Path, map: Arc<SegmentMap>) -> Result<Self> {
+        let run = Self::open_own(path, map)?;
+        if run.is_empty() {
+            return Err(Error::corruption(path, 0, "the run header contradicts the file"));
+        }
+        Ok(run)
+    }
+
+    /// The same of a segment's own run, which may be empty: nobody may look anything up in it then.
+    pub(crate) fn open_own(path: &Path, map: Arc<SegmentMap>) -> Result<Self> {
         let damaged = |offset, message| Error::corruption(path, offset, message);
         let head = map.get(0, RUN_HEADER_BYTES).ok_or_else(|| damaged(0, "the run is cut short"))?;
         let header = RunHeader::decode(head).map_err(located(path, 0))?;
@@ -63,7 +72,6 @@ impl Run {
             && header.filter.offset % filter::BLOCK_BYTES as u64 == 0
             && header.filter.bytes % filter::BLOCK_BYTES as u64 == 0
             && header.filter.bytes > 0
-            && header.users > 0
             // The first page is the header, which has a checksum of its own.
             && (pages.saturating_sub(1)).checked_mul(4).and_then(|n| n.checked_add(header.checksums_offset))
                 == Some(map.len() as u64);
@@ -89,6 +97,11 @@ impl Run {
             unarchive::<Dictionaries, ArchivedDictionaries>(archive, "the run's dictionaries are damaged")
                 .map_err(located(path, header.dictionaries.offset))?;
         Ok(run)
+    }
+
+    /// Whether no event that it covers has a user.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.header.users == 0
     }
 
     /// The header.

@@ -10,7 +10,7 @@
 //! the view from before go on with the inputs.
 
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -27,7 +27,7 @@ use crate::index::builder::RunScope;
 use crate::index::merge::{Merge, Pace};
 use crate::index::run::Run;
 use crate::io::{DiskFile, temporary_name};
-use crate::segment::create::merged_run_path;
+use crate::segment::create::{merged_run_path, run_path};
 
 /// How many neighbours are merged into one, unless the options say something else.
 pub(crate) const MERGE_FAN_OUT: usize = 8;
@@ -191,8 +191,22 @@ impl Shard {
             view.sources.retain(|source| !is_input(source));
             view.sources.insert(first.min(view.sources.len()), Source::Run(merged));
         });
-        self.discard(leftovers, input_paths());
+        self.discard(leftovers, input_paths().chain(self.empty_runs_between(view, inputs)));
         Ok(())
+    }
+
+    /// The empty runs of segments without users that lie between these: nothing reads them any more when these are merged.
+    fn empty_runs_between(&self, view: &ShardView, inputs: &[&Run]) -> Vec<PathBuf> {
+        let manifest = self.manifest.lock();
+        let pairs = inputs.iter().zip(inputs.iter().skip(1));
+        let gaps = pairs.filter(|(run, next)| run.end() < next.header().base);
+        let ids = gaps.filter_map(|(run, next)| {
+            let last = view.segment_id_of(next.header().base.checked_sub(1)?)?;
+            Some(view.segment_id_of(run.end())?..=last)
+        });
+        let segments =
+            ids.flat_map(|ids| manifest.segments.iter().filter(move |entry| ids.contains(&entry.id)));
+        segments.map(|entry| run_path(&self.dir, entry.id)).collect()
     }
 
     /// Writes a merged run, and compares it with what it is made of.

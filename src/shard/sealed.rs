@@ -20,6 +20,7 @@ use crate::format::segment::Header;
 use crate::index::builder::{RunBuilder, RunScope, UserPostings};
 use crate::index::run::Run;
 use crate::index::tail::TailIndex;
+use crate::io::mmap::SegmentMap;
 #[cfg(test)]
 use crate::io::temporary_name;
 use crate::io::{Access, DiskFile, Mode, replace_file};
@@ -29,7 +30,7 @@ use crate::segment::scan::{Start, scan};
 use crate::segment::seal::{Times, plan};
 use crate::segment::{Segment, map_file};
 
-/// Writes the run of a full segment; none if no event in it has a user.
+/// Writes the run of a full segment, and gives it back, unless no event in it has a user.
 pub(super) fn write_run(
     context: &Context,
     dir: &Path,
@@ -39,9 +40,6 @@ pub(super) fn write_run(
 ) -> Result<Option<Arc<Run>>> {
     let path = run_path(dir, segment.id);
     let mut users = tail.users();
-    if users.is_empty() {
-        return Ok(None);
-    }
     users.sort_unstable_by_key(|(user, _)| *user);
     let scope = RunScope {
         store_id: context.store_id,
@@ -53,14 +51,12 @@ pub(super) fn write_run(
         level: 0,
     };
     let mut builder = RunBuilder::new(scope, users.len());
-    let mut user_times = Vec::new();
     for (user, slot) in users {
         let found = tail.sealed_user(slot);
         let postings = found.postings();
-        user_times.clear();
-        user_times.extend(postings.iter().map(|posting| times.of(posting.ordinal as usize)));
         let count_before = found.count_before();
-        builder.push(UserPostings { user, count_before, postings: &postings, times: &user_times })?;
+        let times = postings.iter().map(|posting| times.of(posting.ordinal as usize));
+        builder.push(UserPostings { user, count_before, postings: &postings }, times)?;
     }
     let dictionaries = Dictionaries { actions: tail.actions.names(), services: tail.services.names() };
     let bytes = builder.finish(&dictionaries)?;
@@ -70,17 +66,31 @@ pub(super) fn write_run(
         context.disk.write_unsynced(&temporary, &bytes)?;
         context.disk.rename(&temporary, &path)?;
         context.disk.sync_dir(dir)?;
-        return Ok(Some(Arc::new(map_run(context, &path)?)));
+        return Ok(unless_empty(map_own_run(context, &path)?));
     }
     replace_file(&*context.disk, &path, &bytes, Mode::Shared)?;
-    Ok(Some(Arc::new(map_run(context, &path)?)))
+    Ok(unless_empty(map_own_run(context, &path)?))
 }
 
+fn unless_empty(run: Run) -> Option<Arc<Run>> {
+    (!run.is_empty()).then(|| Arc::new(run))
+}
+
+/// Maps a merged run.
 pub(super) fn map_run(context: &Context, path: &Path) -> Result<Run> {
+    Run::open(path, map(context, path)?)
+}
+
+/// Maps a segment's own run, which may be empty.
+fn map_own_run(context: &Context, path: &Path) -> Result<Run> {
+    Run::open_own(path, map(context, path)?)
+}
+
+fn map(context: &Context, path: &Path) -> Result<Arc<SegmentMap>> {
     let file = context.disk.open(path, Access::Read)?;
     let map = file.map(0, file.len(), Access::Read)?;
     map.advise_random();
-    Run::open(path, map)
+    Ok(map)
 }
 
 /// A sealed segment that a run covers, packed or not.
@@ -229,17 +239,16 @@ fn open_merged(
     Ok(Arc::new(run))
 }
 
-/// Opens a sealed segment's run; a segment whose events are all without a user has none. For a repair, all of it is
-/// checked.
+/// Opens a sealed segment's run, unless no event in it has a user. For a repair, all of it is checked.
 fn open_run(context: &Context, dir: &Path, segment: &Covered, repair: Repair) -> Result<Option<Arc<Run>>> {
     let path = run_path(dir, segment.id);
     if !context.disk.exists(&path)? {
-        // A store of system events alone must not be read to be opened.
+        // Segments without users had no file once. A store of system events alone must not be read to be opened.
         if segment.without_users {
             return Ok(None);
         }
         let mut with_user = false;
-        // Rare: such a segment is all system events. Its records say so; a lost file does not pass for it.
+        // The records say whether this is such a segment; a lost file does not pass for it.
         segment.verify(|leaf, _, _| {
             with_user |= EventView::parse(leaf).is_ok_and(|view| view.user_sequence().is_some());
             Ok(())
@@ -249,7 +258,7 @@ fn open_run(context: &Context, dir: &Path, segment: &Covered, repair: Repair) ->
         }
         return Ok(None);
     }
-    let run = map_run(context, &path)?;
+    let run = map_own_run(context, &path)?;
     let header = run.header();
     let belongs = header.store_id == context.store_id
         && header.shard == segment.shard
@@ -261,7 +270,7 @@ fn open_run(context: &Context, dir: &Path, segment: &Covered, repair: Repair) ->
     if repair == Repair::RollBack {
         run.verify()?;
     }
-    Ok(Some(Arc::new(run)))
+    Ok(unless_empty(run))
 }
 
 /// Makes a damaged or missing run anew from the segment's records.

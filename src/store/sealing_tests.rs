@@ -1,28 +1,29 @@
 //! A record that is damaged before its segment is sealed: it is told where it is asked for, and stops nothing else.
 //!
-//! Owns a store of one segment that is nearly full, closed so that its next opening reads no log, and a flipped bit in it.
+//! Owns a store whose newest segment is nearly full, closed so that its next opening reads no log, and a flipped bit in it.
 
+use std::ops::Range;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use super::open::{Host, WorkersKind, create_new, open};
 use super::{Options, PackAfter, Store};
 use crate::error::{Error, ErrorKind, Result};
-use crate::event::{Action, Details, Event, NewEvent, Timestamp, UserId};
+use crate::event::{Action, Details, Event, EventId, NewEvent, Timestamp, UserId};
 use crate::figures::{Controls, figure};
 use crate::format::seeded::{Bug, seed};
 use crate::format::segment::Footer;
 use crate::io::Disk;
 use crate::io::memory::MemoryDisk;
 use crate::query::Order;
+use crate::segment::Segment;
 
 const SEGMENT_BYTES: u64 = 1 << 20;
 /// The text of events that come later: none of them fits the first file any more.
 const LATER_BYTES: usize = 30_000;
-/// How many of those.
-const LATER: u64 = 3;
 
 fn options() -> Options {
-    Options::new().shards(1).segment_bytes_max(SEGMENT_BYTES).pack_after(PackAfter::Never)
+    Options::new().shards(1).segment_bytes_max(SEGMENT_BYTES).merge_fan_out(2).pack_after(PackAfter::Never)
 }
 
 fn host(disk: &MemoryDisk) -> Host {
@@ -42,34 +43,60 @@ fn text(number: u64, length: usize) -> String {
     format!("{number:06}{}", "x".repeat(length))
 }
 
-fn append(store: &Store, number: u64, length: usize) {
+fn append(store: &Store, user: Option<&UserId<'static>>, number: u64, length: usize) -> EventId {
     let details = Details::from_value(&serde_json::json!({ "text": text(number, length) })).unwrap();
-    let event = NewEvent::builder(Action::AUTH_LOGIN).user(alice()).occurred_at(occurred(number));
-    store.append(&event.details(details).build().unwrap()).unwrap();
+    let mut event = NewEvent::builder(Action::AUTH_LOGIN).occurred_at(occurred(number)).details(details);
+    if let Some(user) = user {
+        event = event.user(user.clone());
+    }
+    store.append(&event.build().unwrap()).unwrap().id
 }
 
-/// A closed store, and where each record lies in the one file that has any.
+fn append_later(store: &Store, user: Option<&UserId<'static>>, numbers: Range<u64>) {
+    for number in numbers {
+        append(store, user, number, LATER_BYTES);
+    }
+}
+
+/// Appends events until the newest segment is nearly full.
+fn fill(store: &Store, user: Option<&UserId<'static>>, numbers: Range<u64>) -> Vec<EventId> {
+    let room = |_: &u64| newest(store).record_bytes() + 20_000 < SEGMENT_BYTES;
+    numbers.take_while(room).map(|number| append(store, user, number, 900)).collect()
+}
+
+/// A closed store, and where each record lies in its newest file.
 struct Closed {
     disk: MemoryDisk,
     path: PathBuf,
     offsets: Vec<usize>,
 }
 
-fn closed() -> Closed {
-    let disk = MemoryDisk::default();
-    let store = create_new(&options(), &host(&disk), "memory".into()).unwrap();
-    let segment = || store.0.core.shards[0].view().segments[0].clone();
-    let mut count = 0;
-    while segment().record_bytes() + 20_000 < SEGMENT_BYTES {
-        append(&store, count, 900);
-        count += 1;
-    }
-    let segment = segment();
-    let offsets = (0..count).map(|ordinal| segment.offset_of(ordinal).unwrap()).collect();
+fn close(store: &Store, disk: MemoryDisk) -> Closed {
+    let segment = newest(store);
+    let offsets = (0..segment.published()).map(|ordinal| segment.offset_of(ordinal).unwrap()).collect();
     store.close().unwrap();
     // A checkpoint up to the last record: it is not read at the next opening.
     open(&options().checkpoint_bytes(1), &host(&disk), "memory".into()).unwrap().close().unwrap();
     Closed { disk, path: segment.path().to_owned(), offsets }
+}
+
+fn newest(store: &Store) -> Arc<Segment> {
+    Arc::clone(store.0.core.shards[0].view().segments.last().unwrap())
+}
+
+/// A store of alice's events alone.
+fn closed() -> Closed {
+    let disk = MemoryDisk::default();
+    let store = create_new(&options(), &host(&disk), "memory".into()).unwrap();
+    fill(&store, Some(&alice()), 0..2_000);
+    close(&store, disk)
+}
+
+/// Flips a bit in the text of a record: what can be read of it without its checksum is a sound event.
+fn damage(disk: &MemoryDisk, closed: &Closed, ordinal: u64) {
+    let mut bytes = disk.read(&closed.path, u64::MAX).unwrap();
+    bytes[closed.offsets[usize::try_from(ordinal).unwrap()] + 600] ^= 1;
+    disk.put(&closed.path, &bytes).unwrap();
 }
 
 fn texts(events: &[Event]) -> Vec<String> {
@@ -115,8 +142,8 @@ fn is_told(store: &Store, closed: &Closed, damaged: Option<u64>) -> std::result:
         (error.kind(), error.path(), error.offset()) == (ErrorKind::Corruption, Some(&*closed.path), offset)
     };
     let count = closed.offsets.len() as u64;
-    let all: Vec<String> =
-        (0..count + LATER).map(|n| text(n, if n < count { 900 } else { LATER_BYTES })).collect();
+    let stored = store.user_count(&alice()).unwrap();
+    let all: Vec<String> = (0..stored).map(|n| text(n, if n < count { 900 } else { LATER_BYTES })).collect();
     let split = damaged.map_or(all.len(), |number| usize::try_from(number).unwrap());
     let (forward, error) = walk(store, Order::Oldest);
     if forward != all[..split] || error.is_some() != damaged.is_some() || !error.iter().all(is_named) {
@@ -131,7 +158,7 @@ fn is_told(store: &Store, closed: &Closed, damaged: Option<u64>) -> std::result:
     for (number, text) in (0..).zip(&all) {
         match at(store, number) {
             Ok(found) if found == [&**text] && Some(number) != damaged => {}
-            // It may be among those whose times must be looked at.
+            // It may have occurred at any time of its segment, so it is asked, too.
             Err(error) if damaged.is_some() && is_named(&error) => {}
             other => return Err(format!("event {number}, {damaged:?} damaged: {other:?}")),
         }
@@ -148,19 +175,17 @@ fn seal_over(closed: &Closed, damaged: Option<u64>) -> std::result::Result<Foote
     let disk = closed.disk.image();
     let count = closed.offsets.len() as u64;
     if let Some(number) = damaged {
-        let mut bytes = disk.read(&closed.path, u64::MAX).unwrap();
-        // In the text: what can be read of it without its checksum is a sound event.
-        bytes[closed.offsets[usize::try_from(number).unwrap()] + 600] ^= 1;
-        disk.put(&closed.path, &bytes).unwrap();
+        damage(&disk, closed, number);
     }
     let store = open(&options(), &host(&disk), "memory".into()).unwrap();
-    for later in 0..LATER {
-        append(&store, count + later, LATER_BYTES);
-    }
+    append_later(&store, Some(&alice()), count..count + 3);
     let stats = store.stats().unwrap();
     assert_eq!((stats.segments, stats.unsealed_segments), (2, 1), "nothing was sealed");
     assert_eq!(stats.damaged_records, u64::from(damaged.is_some()));
     let footer = *store.0.core.shards[0].view().segments[0].footer().unwrap();
+    is_told(&store, closed, damaged)?;
+    append_later(&store, Some(&alice()), count + 3..count + 80);
+    assert!(store.stats().unwrap().merges > 0, "nothing was merged");
     is_told(&store, closed, damaged)?;
     store.close().unwrap();
     let store = open(&options(), &host(&disk), "memory".into()).unwrap();
@@ -195,7 +220,49 @@ fn a_record_that_is_damaged_before_its_segment_is_sealed_stops_nothing() {
     figure(
         "damage is told, or changes nothing",
         "store::sealing_tests::a_record_that_is_damaged_before_its_segment_is_sealed_stops_nothing",
-        format!("{} of {count} records, before sealing and after: 0 others touched", places.len()),
+        format!("{} of {count} records before sealing: told, 0 others wrong or missing", places.len()),
         controls,
     );
+}
+
+/// Where nothing is to be indexed, records are asked for by their ids alone.
+#[test]
+fn a_segment_without_users_opens_whatever_is_damaged_in_it() {
+    let disk = MemoryDisk::default();
+    let store = create_new(&options(), &host(&disk), "memory".into()).unwrap();
+    let of_alice = append(&store, Some(&alice()), 0, 900);
+    append_later(&store, None, 1..40);
+    let ids = fill(&store, None, 40..2_000);
+    let closed = close(&store, disk);
+    drop(store);
+    let ordinal = closed.offsets.len() as u64 - ids.len() as u64 + 7;
+    let offset = Some(closed.offsets[usize::try_from(ordinal).unwrap()] as u64);
+    let is_told = |store: &Store| {
+        assert_eq!(store.event(ids[7]).unwrap_err().offset(), offset);
+        assert!(store.event(ids[6]).unwrap().is_some() && store.event(of_alice).unwrap().is_some());
+        assert_eq!(store.user_log(&alice()).page().unwrap().len(), 1);
+        assert_eq!(store.check().unwrap_err().offset(), offset);
+    };
+    for before_sealing in [true, false] {
+        let disk = closed.disk.image();
+        if before_sealing {
+            damage(&disk, &closed, ordinal);
+        }
+        let store = open(&options(), &host(&disk), "memory".into()).unwrap();
+        append_later(&store, None, 2_000..2_003);
+        let stats = store.stats().unwrap();
+        assert_eq!((stats.segments, stats.unsealed_segments), (3, 1), "nothing was sealed");
+        assert_eq!(stats.damaged_records, u64::from(before_sealing));
+        store.close().unwrap();
+        drop(store);
+        if !before_sealing {
+            damage(&disk, &closed, ordinal);
+        }
+        is_told(&open(&options(), &host(&disk), "memory".into()).unwrap());
+        is_told(&open(&options().repair(true), &host(&disk), "memory".into()).unwrap());
+        // Without its run only its records can say that they have no users.
+        disk.remove(&closed.path.with_extension("run")).unwrap();
+        let error = open(&options(), &host(&disk), "memory".into()).unwrap_err();
+        assert_eq!((error.kind(), error.offset()), (ErrorKind::Corruption, offset));
+    }
 }

@@ -87,7 +87,8 @@ pub struct MemoryStats {
     pub frozen_index_bytes: u64,
     /// Where the records of segments that are not sealed begin.
     pub record_offset_bytes: u64,
-    /// Which records' checksums were compared: a bit each, of segments that were sealed when the store was opened.
+    /// Which records' checksums were compared: a bit each, of segments that were sealed when the store was opened, or that
+    /// have a damaged record.
     pub checksum_mark_bytes: u64,
     /// What is known of index runs: dictionaries, and a bit for each page that was compared.
     pub run_bytes: u64,

@@ -33,7 +33,7 @@ fn of_users(users: usize) -> Vec<u8> {
         let tags = Tags::new(1, 2, 1, 3, 1);
         let postings = [Posting { ordinal: u32::try_from(place).unwrap(), tags }];
         builder
-            .push(UserPostings { user, count_before: 4, postings: &postings, times: &[TimeRange::at(6_000)] })
+            .push(UserPostings { user, count_before: 4, postings: &postings }, [TimeRange::at(6_000)])
             .unwrap();
     }
     builder.finish(&dictionaries()).unwrap()

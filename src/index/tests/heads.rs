@@ -45,8 +45,8 @@ impl Log {
         let mut builder = RunBuilder::new(scope, postings.len());
         for (user, (count_before, postings)) in &postings {
             let times = vec![TimeRange::at(0); postings.len()];
-            let user = UserPostings { user: *user, count_before: *count_before, postings, times: &times };
-            builder.push(user).unwrap();
+            let user = UserPostings { user: *user, count_before: *count_before, postings };
+            builder.push(user, times).unwrap();
         }
         open_run(&builder.finish(&Dictionaries::default()).unwrap()).unwrap()
     }

@@ -72,8 +72,8 @@ fn part_of(list: &List, number: usize, part: std::ops::Range<usize>) -> Option<R
             .collect();
         let times: Vec<_> = listed.iter().map(|listed| TimeRange::at(listed.entry.at)).collect();
         let count_before = before(user) + earlier as u64;
-        let (postings, times) = (&postings[..], &times[..]);
-        builder.push(UserPostings { user: fingerprint(user), count_before, postings, times }).unwrap();
+        let postings = &postings[..];
+        builder.push(UserPostings { user: fingerprint(user), count_before, postings }, times).unwrap();
     }
     Some(open(&builder.finish(&dictionaries).unwrap()).unwrap())
 }
@@ -256,7 +256,7 @@ fn a_dictionary_that_overflows_makes_records_be_asked() {
         let times = vec![TimeRange::at(0); EACH];
         let count_before = (number * EACH) as u64;
         let user = fingerprint(0);
-        builder.push(UserPostings { user, count_before, postings: &postings, times: &times }).unwrap();
+        builder.push(UserPostings { user, count_before, postings: &postings }, times).unwrap();
         let services = (0..EACH).map(|n| service(number * EACH + n)).collect();
         open(&builder.finish(&Dictionaries { actions: Vec::new(), services }).unwrap()).unwrap()
     };
@@ -365,8 +365,8 @@ fn merge_of_many(users: usize, each: usize) -> (u64, usize, usize, Vec<u64>) {
         let tags = Tags::new(1, 1, 1, 1, 0);
         let ordinal = |n: usize| u32::try_from(place * each + n).unwrap();
         let postings: Vec<Posting> = (0..each).map(|n| Posting { ordinal: ordinal(n), tags }).collect();
-        let (user, postings, times) = (*user, &postings[..], &times[..]);
-        builder.push(UserPostings { user, count_before: 0, postings, times }).unwrap();
+        let (user, postings) = (*user, &postings[..]);
+        builder.push(UserPostings { user, count_before: 0, postings }, times.iter().copied()).unwrap();
     }
     let run = open(&builder.finish(&names(0)).unwrap()).unwrap();
     let disk = MemoryDisk::default();

@@ -56,8 +56,8 @@ fn run_of(part: std::ops::Range<usize>) -> Run {
     let postings: Vec<Posting> = part.clone().map(|n| posting(n - part.start, &event(n))).collect();
     let times: Vec<_> = part.clone().map(|n| TimeRange::at(event(n).at)).collect();
     let count_before = part.start as u64;
-    let user = UserPostings { user: fingerprint(0), count_before, postings: &postings, times: &times };
-    builder.push(user).unwrap();
+    let user = UserPostings { user: fingerprint(0), count_before, postings: &postings };
+    builder.push(user, times).unwrap();
     let services = (1..=7).map(|n| format!("service {n}")).collect();
     open(&builder.finish(&Dictionaries { actions: Vec::new(), services }).unwrap()).unwrap()
 }

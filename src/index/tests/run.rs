@@ -42,13 +42,9 @@ pub(super) fn build(list: &List) -> Vec<u8> {
         let postings: Vec<Posting> =
             listed.iter().map(|listed| posting(listed.ordinal as usize, &listed.entry)).collect();
         let times: Vec<_> = listed.iter().map(|listed| TimeRange::at(listed.entry.at)).collect();
-        let user_postings = UserPostings {
-            user: fingerprint(user),
-            count_before: before(user),
-            postings: &postings,
-            times: &times,
-        };
-        builder.push(user_postings).unwrap();
+        let user_postings =
+            UserPostings { user: fingerprint(user), count_before: before(user), postings: &postings };
+        builder.push(user_postings, times).unwrap();
     }
     builder.finish(&dictionaries()).unwrap()
 }

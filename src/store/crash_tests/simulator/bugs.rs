@@ -43,7 +43,7 @@ const BUGS: &[(Bug, Option<Fault>, u64)] = &[
     (Bug::RescueNameNotSynced, None, 19),
     (Bug::ClosedUnderOldGeneration, None, 7),
     (Bug::RemovedBeforeManifest, None, 10),
-    (Bug::NewerForgotten, Some(Fault::Silent), 119),
+    (Bug::NewerForgotten, Some(Fault::Silent), 1186),
     (Bug::EpochNotWritten, None, 9),
     (Bug::ToldBeforeSync, None, 7),
     (Bug::CopyForgotten, Some(Fault::ErrorOnce), 47),
