@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 
 use super::memory::sealing_bytes;
 use super::recovery::read_manifest;
-use super::sealed::{Covered, write_run};
+use super::sealed::{Covered, check_empty_runs, write_run};
 use super::view::{ShardView, Source};
 use super::{Frozen, Job, Shard};
 use crate::error::{Error, ErrorKind, Result};
@@ -183,7 +183,7 @@ impl Shard {
         segment.check_name().inspect_err(|error| self.set_poisoned(error))?;
         // Every earlier segment is sealed, so everything up to here is synced.
         self.tell_durable(segment.end());
-        let run = write_run(&self.context, &self.dir, &Covered::by(segment), &frozen.tail, &times)?;
+        let run = write_run(&self.context, &self.dir, &Covered::by_frozen(frozen), &frozen.tail, &times)?;
         let id = segment.header().segment;
         self.mark_sealed(id)?;
         self.fold_sealed(run.as_ref());
@@ -302,6 +302,7 @@ impl Shard {
                 run.verify()?;
             }
         }
+        check_empty_runs(&self.context, &self.dir, &view)?;
         view.check_index(&self.context.key)
     }
 }

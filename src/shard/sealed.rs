@@ -4,11 +4,11 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::Context;
 use super::maintain::MANIFEST_NAME;
 use super::recovery::Repair;
 use super::replay::{index_record, replay};
-use super::view::Source;
+use super::view::{ShardView, Source};
+use super::{Context, Frozen};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::EventView;
 use crate::format::bytes::u64_at;
@@ -30,7 +30,8 @@ use crate::segment::scan::{Start, scan};
 use crate::segment::seal::{Times, plan};
 use crate::segment::{Segment, map_file};
 
-/// Writes the run of a full segment, and gives it back, unless no event in it has a user.
+/// Writes the run of a full segment. It is empty, and not given back, if no event in it has a user; where none up to its end has,
+/// it isn't written.
 pub(super) fn write_run(
     context: &Context,
     dir: &Path,
@@ -38,6 +39,9 @@ pub(super) fn write_run(
     tail: &TailIndex,
     times: &Times,
 ) -> Result<Option<Arc<Run>>> {
+    if segment.without_users {
+        return Ok(None);
+    }
     let path = run_path(dir, segment.id);
     let mut users = tail.users();
     users.sort_unstable_by_key(|(user, _)| *user);
@@ -126,6 +130,11 @@ impl Covered {
             without_users: segment.footer().is_some_and(|footer| footer.users_total == 0),
             records: Records::Segment(Arc::clone(segment)),
         }
+    }
+
+    /// A segment that is about to be sealed.
+    pub(super) fn by_frozen(frozen: &Frozen) -> Self {
+        Self { without_users: frozen.users_total == 0, ..Self::by(&frozen.segment) }
     }
 
     /// The segments that a pack stands for.
@@ -243,12 +252,11 @@ fn open_merged(
 fn open_run(context: &Context, dir: &Path, segment: &Covered, repair: Repair) -> Result<Option<Arc<Run>>> {
     let path = run_path(dir, segment.id);
     if !context.disk.exists(&path)? {
-        // Segments without users had no file once. A store of system events alone must not be read to be opened.
         if segment.without_users {
             return Ok(None);
         }
         let mut with_user = false;
-        // The records say whether this is such a segment; a lost file does not pass for it.
+        // Once no segment without users had a file. Its records say whether it is one; a lost file does not pass for it.
         segment.verify(|leaf, _, _| {
             with_user |= EventView::parse(leaf).is_ok_and(|view| view.user_sequence().is_some());
             Ok(())
@@ -271,6 +279,25 @@ fn open_run(context: &Context, dir: &Path, segment: &Covered, repair: Repair) ->
         run.verify()?;
     }
     Ok(unless_empty(run))
+}
+
+/// Compares the checksums of the empty runs, which no view holds.
+pub(super) fn check_empty_runs(context: &Context, dir: &Path, view: &ShardView) -> Result<()> {
+    let runs = || {
+        view.sources.iter().filter_map(|source| if let Source::Run(run) = source { Some(run) } else { None })
+    };
+    let packed = view.packs.iter().flat_map(|pack| pack.parts()).map(|part| (part.base, part.segment));
+    let sealed = view.segments.iter().filter(|segment| segment.is_sealed());
+    let sealed = sealed.map(|segment| (segment.base(), segment.header().segment));
+    let indexed = |base: u64| runs().any(|run| (run.header().base..run.end()).contains(&base));
+    for (_, id) in packed.chain(sealed).filter(|(base, _)| !indexed(*base)) {
+        match map_own_run(context, &run_path(dir, id)) {
+            // Not written, or merged since.
+            Err(error) if error.io_kind() == Some(std::io::ErrorKind::NotFound) => {}
+            run => run?.verify()?,
+        }
+    }
+    Ok(())
 }
 
 /// Makes a damaged or missing run anew from the segment's records.

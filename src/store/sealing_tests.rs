@@ -266,3 +266,36 @@ fn a_segment_without_users_opens_whatever_is_damaged_in_it() {
         assert_eq!((error.kind(), error.offset()), (ErrorKind::Corruption, offset));
     }
 }
+
+#[test]
+fn an_empty_run_is_checked_and_goes_when_its_neighbours_are_merged() {
+    let disk = MemoryDisk::default();
+    let store = create_new(&options(), &host(&disk), "memory".into()).unwrap();
+    let runs = || {
+        let own = |path: &PathBuf| {
+            path.extension().is_some_and(|end| end == "run") && !path.to_string_lossy().contains("-0000")
+        };
+        disk.paths().into_iter().filter(own).collect::<Vec<PathBuf>>()
+    };
+    // Nobody is known yet.
+    append_later(&store, None, 0..40);
+    assert_eq!((store.stats().unwrap().unsealed_segments, runs().len()), (1, 0));
+    append(&store, Some(&alice()), 40, 900);
+    append_later(&store, None, 41..120);
+    let stats = store.stats().unwrap();
+    assert_eq!((stats.segments, stats.runs, runs().len()), (4, 1, 2), "alice's run and an empty one");
+    store.check().unwrap();
+    let empty = runs().pop().unwrap();
+    let page = 4096 + 7;
+    let byte = disk.read(&empty, u64::MAX).unwrap()[page];
+    disk.forget(&empty, page, &[byte ^ 1]);
+    let error = store.check().unwrap_err();
+    assert_eq!((error.kind(), error.path()), (ErrorKind::Corruption, Some(&*empty)));
+    disk.forget(&empty, page, &[byte]);
+    append(&store, Some(&alice()), 120, 900);
+    append_later(&store, None, 121..150);
+    assert_eq!(store.stats().unwrap().merges, 1);
+    assert!(runs().is_empty(), "{:?}", runs());
+    store.check().unwrap();
+    assert_eq!(store.user_log(&alice()).page().unwrap().len(), 2);
+}

@@ -501,8 +501,8 @@ def read_shard(directory, store_id, shard, summary):
         summary["mergedRuns"] += 1
         summary["postings"] += check_run(path, store_id, shard, Covered(covered, salt))
     for number, segment in sealed:
-        if any(event["userSequence"] is not None for event in segment.leaves):
-            path = os.path.join(directory, f"{number:016}.run")
+        path = os.path.join(directory, f"{number:016}.run")
+        if any(event["userSequence"] is not None for event in segment.leaves) or os.path.exists(path):
             summary["postings"] += check_run(path, store_id, shard, Covered([segment]))
     if base < floor:
         path = os.path.join(directory, "MANIFEST")
