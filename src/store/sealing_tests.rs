@@ -58,6 +58,10 @@ fn append_later(store: &Store, user: Option<&UserId<'static>>, numbers: Range<u6
     }
 }
 
+fn newest(store: &Store) -> Arc<Segment> {
+    Arc::clone(store.0.core.shards[0].view().segments.last().unwrap())
+}
+
 /// Appends events until the newest segment is nearly full.
 fn fill(store: &Store, user: Option<&UserId<'static>>, numbers: Range<u64>) -> Vec<EventId> {
     let room = |_: &u64| newest(store).record_bytes() + 20_000 < SEGMENT_BYTES;
@@ -78,10 +82,6 @@ fn close(store: &Store, disk: MemoryDisk) -> Closed {
     // A checkpoint up to the last record: it is not read at the next opening.
     open(&options().checkpoint_bytes(1), &host(&disk), "memory".into()).unwrap().close().unwrap();
     Closed { disk, path: segment.path().to_owned(), offsets }
-}
-
-fn newest(store: &Store) -> Arc<Segment> {
-    Arc::clone(store.0.core.shards[0].view().segments.last().unwrap())
 }
 
 /// A store of alice's events alone.

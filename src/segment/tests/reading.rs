@@ -6,8 +6,8 @@ use std::sync::Arc;
 use super::super::create::{checkpoint_path, log_path, merged_run_path, read_header, run_path, write_zeros};
 use super::super::{Segment, map_file, seal};
 use super::{
-    BASE, FILE_BYTES, SALT, header, leaf, new_file, occurred, open_sealed, recorded, sealed, written,
-    written_on_memory,
+    BASE, FILE_BYTES, SALT, Writing, header, leaf, new_file, occurred, open_sealed, recorded, sealed,
+    written, written_on_memory,
 };
 use crate::error::ErrorKind;
 use crate::format::posting::TimeRange;
@@ -263,6 +263,43 @@ fn a_footer_that_contradicts_its_file_is_refused() {
     assert_eq!(read(&behind).unwrap(), behind);
 }
 
+/// The same records in a segment in which nobody has looked at any.
+fn unread(writing: &Writing) -> Segment {
+    let (file, map) = (new_file(&MemoryDisk::default()), Arc::clone(writing.segment.map()));
+    let count = writing.offsets.len() as u64;
+    let segment = Segment::growing_behind(file, map, header(), BASE, count);
+    (0..).zip(&writing.offsets).for_each(|(ordinal, offset)| assert!(segment.note_offset(ordinal, *offset)));
+    segment.publish(count);
+    segment
+}
+
+#[test]
+fn a_damaged_record_is_sealed_over_where_it_is_known_when_it_can_have_occurred() {
+    let (memory, writing) = written_on_memory(70);
+    let intact = seal::plan(&unread(&writing), 1, None).unwrap().footer;
+    for damaged in [0, 30, 69] {
+        memory.forget(writing.offsets[damaged] + 70, &[0xaa]);
+    }
+    let segment = unread(&writing);
+    assert_eq!(seal::plan(&segment, 1, None).unwrap_err().offset(), Some(writing.offsets[0] as u64));
+    let within = TimeRange { min: occurred(BASE) - 1_000_000, max: occurred(BASE) + 1_000_000 };
+    let sealing = seal::plan(&segment, 1, Some(within)).unwrap();
+    assert_eq!(sealing.times.damaged(), 3);
+    for ordinal in 0..70 {
+        let known = TimeRange::at(occurred(BASE + ordinal as u64));
+        assert_eq!(sealing.times.of(ordinal), if [0, 30, 69].contains(&ordinal) { within } else { known });
+    }
+    assert_eq!(sealing.times.base(), within.min);
+    let footer = sealing.footer;
+    // Nothing is written over the last one.
+    assert_eq!((footer.records_end, footer.sidecar_offset), (intact.records_end, intact.sidecar_offset));
+    assert_eq!((footer.occurred_min_micros, footer.occurred_max_micros), (within.min, within.max));
+    assert_eq!(
+        (footer.recorded_min_micros, footer.recorded_max_micros),
+        (recorded(BASE + 1), recorded(BASE + 68))
+    );
+}
+
 #[test]
 fn a_closed_segment_is_sealed_behind_what_was_used() {
     let disk = MemoryDisk::default();
@@ -312,13 +349,7 @@ fn a_mapping_lends_what_was_published() {
 #[test]
 fn a_checksum_is_compared_once_but_by_who_verifies() {
     let (memory, writing) = written_on_memory(70);
-    let map = Arc::clone(writing.segment.map());
-    let file = new_file(&MemoryDisk::default());
-    let segment = Segment::growing_behind(file, map, header(), BASE, 70);
-    for (ordinal, offset) in writing.offsets.iter().enumerate() {
-        assert!(segment.note_offset(ordinal as u64, *offset));
-    }
-    segment.publish(70);
+    let segment = unread(&writing);
     for (ordinal, offset) in (0..).zip(&writing.offsets) {
         assert_eq!(segment.leaf(BASE + ordinal).unwrap(), leaf(BASE + ordinal));
         // Nothing changes a byte that was lent; here the test does, to see who looks.
