@@ -185,7 +185,7 @@ impl TimeRange {
         Self { min: at, max: at }
     }
 
-    /// The range of both.
+    /// The range with one more event.
     #[must_use]
     pub(crate) const fn with(self, at: i64) -> Self {
         self.union(Self::at(at))

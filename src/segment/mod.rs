@@ -18,6 +18,7 @@ use std::sync::{Arc, OnceLock};
 use crossbeam_utils::CachePadded;
 use parking_lot::Mutex;
 
+use self::seal::Sealing;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::bytes::u32_at;
 use crate::format::record::{self, Salt};
@@ -158,9 +159,11 @@ impl Segment {
         }
     }
 
-    /// The same segment after this process has sealed it: the mapping stays, with its pages. If it was not `intact`, checksums are
-    /// compared again.
-    pub(crate) fn with_footer(&self, footer: Footer, intact: bool) -> Self {
+    /// The same segment after this process has sealed it so: the mapping stays, with its pages. If a record was damaged, checksums
+    /// are compared again.
+    pub(crate) fn with_footer(&self, sealing: &Sealing) -> Self {
+        let footer = sealing.footer;
+        let intact = sealing.times.damaged() == 0;
         #[cfg(test)]
         let intact = intact || has(Bug::DamageTakenForChecked);
         Self {

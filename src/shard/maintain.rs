@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use super::memory::sealing_bytes;
 use super::recovery::read_manifest;
 use super::sealed::{Covered, check_empty_runs, write_run};
-use super::view::{ShardView, Source};
+use super::view::Source;
 use super::{Frozen, Job, Shard};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::located;
@@ -22,7 +22,7 @@ use crate::io::mmap::SegmentMap;
 use crate::io::temporary_name;
 use crate::io::{Mode, replace_file};
 use crate::segment::create::checkpoint_path;
-use crate::segment::seal::{Sealing, seal};
+use crate::segment::seal::seal;
 
 /// How far ahead of the tail pages are made present. Small enough that few of them are synced as zeros first, large
 /// enough for 25 ms at 80 MB/s.
@@ -33,14 +33,6 @@ const WARM_BYTES_MAX: usize = 64 << 20;
 
 /// The name of a shard's manifest in its directory.
 pub(crate) const MANIFEST_NAME: &str = "MANIFEST";
-
-/// The runs of a view, the newest first.
-fn runs_of(view: &ShardView) -> impl Iterator<Item = &Run> {
-    view.sources.iter().rev().filter_map(|source| match source {
-        Source::Run(run) => Some(&**run),
-        Source::Tail(..) => None,
-    })
-}
 
 impl Shard {
     /// Does a job.
@@ -98,7 +90,7 @@ impl Shard {
     /// memory, a page from packs waits for the disk once. All that is brought in stays the kernel's to drop.
     fn warm(&self) {
         let view = self.view();
-        let runs = runs_of(&view).filter_map(|run| Some((run.map(), run.filter()?)));
+        let runs = view.runs().rev().filter_map(|run| Some((run.map(), run.filter()?)));
         let packs = view.packs.iter().rev().filter_map(|pack| Some((pack.map(), pack.directory()?)));
         self.bring_in(runs.chain(packs));
     }
@@ -109,7 +101,8 @@ impl Shard {
     fn warm_rest(&self) {
         let view = self.view();
         let packed = view.packs_end();
-        let (newer, older): (Vec<&Run>, Vec<&Run>) = runs_of(&view).partition(|run| run.end() > packed);
+        let (newer, older): (Vec<&Run>, Vec<&Run>) =
+            view.runs().rev().map(|run| &**run).partition(|run| run.end() > packed);
         let directories = newer.iter().filter_map(|run| Some((run.map(), run.directory()?)));
         let segments = || view.segments.iter().rev();
         let sidecars = segments().filter_map(|segment| Some((&**segment.map(), segment.sidecar()?)));
@@ -178,18 +171,19 @@ impl Shard {
         segment.file()?.check_size_limit()?;
         let sealing = seal(segment, frozen.users_total, frozen.tail.occurred());
         // Records may be among what the sync lost. A full disk can't be the cause: the space was allocated.
-        let Sealing { footer, times, .. } = sealing.inspect_err(|error| self.set_poisoned(error))?;
+        let sealing = sealing.inspect_err(|error| self.set_poisoned(error))?;
         // As in a commit: what somebody removed is gone at the next opening.
         segment.check_name().inspect_err(|error| self.set_poisoned(error))?;
         // Every earlier segment is sealed, so everything up to here is synced.
         self.tell_durable(segment.end());
-        let run = write_run(&self.context, &self.dir, &Covered::by_frozen(frozen), &frozen.tail, &times)?;
+        let run =
+            write_run(&self.context, &self.dir, &Covered::by_frozen(frozen), &frozen.tail, &sealing.times)?;
         let id = segment.header().segment;
         self.mark_sealed(id)?;
         self.fold_sealed(run.as_ref());
         let _ = segment.map().publish_up_to(segment.map().len());
-        let sealed = Arc::new(segment.with_footer(footer, times.damaged() == 0));
-        self.damaged_records.fetch_add(times.damaged() as u64, Ordering::Relaxed);
+        let sealed = Arc::new(segment.with_footer(&sealing));
+        self.damaged_records.fetch_add(sealing.times.damaged() as u64, Ordering::Relaxed);
         self.change_view(|view| {
             for slot in &mut view.segments {
                 if slot.header().segment == id {
@@ -297,11 +291,7 @@ impl Shard {
         for segment in &view.segments {
             segment.verify(|_| Ok(()))?;
         }
-        for source in &view.sources {
-            if let Source::Run(run) = source {
-                run.verify()?;
-            }
-        }
+        view.runs().try_for_each(|run| run.verify())?;
         check_empty_runs(&self.context, &self.dir, &view)?;
         view.check_index(&self.context.key)
     }

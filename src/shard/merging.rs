@@ -90,15 +90,6 @@ fn due_at(level: u32, pieces: &[Piece], fan_out: usize) -> Option<Range<usize>> 
     (count >= fan_out).then_some(begin..end)
 }
 
-/// The runs of a view, the oldest first.
-fn runs_of(view: &ShardView) -> Vec<&Arc<Run>> {
-    let runs = view.sources.iter().filter_map(|source| match source {
-        Source::Run(run) => Some(run),
-        Source::Tail(..) => None,
-    });
-    runs.collect()
-}
-
 impl Shard {
     /// Merges what is due, and what becomes due by that. `pace` is told how many bytes were written; it may wait, and ends
     /// the work by an error.
@@ -107,7 +98,7 @@ impl Shard {
         while !self.is_closed() && self.poison().is_none() {
             self.settle(&mut merging.leftovers)?;
             let view = self.view();
-            let runs = runs_of(&view);
+            let runs: Vec<&Arc<Run>> = view.runs().collect();
             let pieces: Vec<Piece> = runs.iter().map(|run| Piece::of(run)).collect();
             let Some(chosen) = due(&pieces, self.context.merge_fan_out) else { return Ok(()) };
             if let Some(error) = &merging.refused {
@@ -128,7 +119,7 @@ impl Shard {
 
     /// The bytes of runs that are due to be merged.
     pub(crate) fn merge_waiting_bytes(&self, view: &ShardView) -> u64 {
-        let runs = runs_of(view);
+        let runs: Vec<&Arc<Run>> = view.runs().collect();
         let pieces: Vec<Piece> = runs.iter().map(|run| Piece::of(run)).collect();
         let chosen = due(&pieces, self.context.merge_fan_out).unwrap_or_default();
         runs.get(chosen).unwrap_or_default().iter().map(|run| run.file_bytes()).sum()

@@ -283,15 +283,12 @@ fn open_run(context: &Context, dir: &Path, segment: &Covered, repair: Repair) ->
 
 /// Compares the checksums of the empty runs, which no view holds.
 pub(super) fn check_empty_runs(context: &Context, dir: &Path, view: &ShardView) -> Result<()> {
-    let runs = || {
-        view.sources.iter().filter_map(|source| if let Source::Run(run) = source { Some(run) } else { None })
-    };
-    let packed = view.packs.iter().flat_map(|pack| pack.parts()).map(|part| (part.base, part.segment));
-    let sealed = view.segments.iter().filter(|segment| segment.is_sealed());
-    let sealed = sealed.map(|segment| (segment.base(), segment.header().segment));
-    let indexed = |base: u64| runs().any(|run| (run.header().base..run.end()).contains(&base));
-    for (_, id) in packed.chain(sealed).filter(|(base, _)| !indexed(*base)) {
-        match map_own_run(context, &run_path(dir, id)) {
+    let packed = view.packs.iter().flat_map(Covered::by_pack);
+    let sealed = view.segments.iter().filter(|segment| segment.is_sealed()).map(Covered::by);
+    let is_indexed =
+        |segment: &Covered| view.runs().any(|run| (run.header().base..run.end()).contains(&segment.base));
+    for segment in packed.chain(sealed).filter(|segment| !is_indexed(segment)) {
+        match map_own_run(context, &run_path(dir, segment.id)) {
             // Not written, or merged since.
             Err(error) if error.io_kind() == Some(std::io::ErrorKind::NotFound) => {}
             run => run?.verify()?,

@@ -184,6 +184,14 @@ impl ShardView {
         (pack.base() <= sequence).then_some((place, pack))
     }
 
+    /// The index runs, the oldest first.
+    pub(crate) fn runs(&self) -> impl DoubleEndedIterator<Item = &Arc<Run>> {
+        self.sources.iter().filter_map(|source| match source {
+            Source::Run(run) => Some(run),
+            Source::Tail(..) => None,
+        })
+    }
+
     /// One past the last sequence that lies in a pack.
     pub(crate) fn packs_end(&self) -> u64 {
         self.packs.last().map_or(0, |pack| pack.end())

@@ -156,7 +156,7 @@ fn seal(file: &Arc<dyn DiskFile>, made: &Making) -> Result<Segment> {
     file.sync_data()?;
     // Nobody writes to it any more: its sidecar may be read, too.
     let _ = segment.map().publish_up_to(segment.map().len());
-    Ok(segment.with_footer(sealing.footer, true))
+    Ok(segment.with_footer(&sealing))
 }
 
 /// The temporary names of the segments that a pack stands for.

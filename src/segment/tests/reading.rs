@@ -123,7 +123,7 @@ fn what_this_process_sealed_needs_no_second_look() {
     let sealing = seal::seal(&writing.segment, 1, TimeRange::EMPTY).unwrap();
     let times: Vec<_> = (0..3).map(|ordinal| sealing.times.of(ordinal)).collect();
     assert_eq!(times, (BASE..BASE + 3).map(|sequence| TimeRange::at(occurred(sequence))).collect::<Vec<_>>());
-    let again = writing.segment.with_footer(sealing.footer, true);
+    let again = writing.segment.with_footer(&sealing);
     assert_eq!((again.base(), again.published(), again.memory().checked), (BASE, 3, 0));
     // Nobody has published the sidecar in this mapping yet.
     assert_eq!(again.offset_of(0), None);
